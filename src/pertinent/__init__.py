@@ -1,0 +1,1 @@
+"""Pertinent: train, evaluate, embed, index, search and serve image retrieval."""

@@ -1,0 +1,1 @@
+"""Pictures and labels: decoding, transforms, data set readers and batch samplers."""
