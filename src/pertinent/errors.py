@@ -24,14 +24,20 @@ class UnknownNameError(PertinentError, KeyError):
     def __str__(self) -> str:
         return str(self.args[0])
 
+    def __reduce__(self) -> tuple[type[UnknownNameError], tuple[str, str, list[str]]]:
+        return type(self), (self.what, self.name, self.known)
+
 
 class ConfigError(PertinentError):
     """A recipe or a setting is wrong; `problems` holds every fault found, one sentence each."""
 
     def __init__(self, problems: Sequence[str], source: str = "recipe") -> None:
-        self.problems = list(problems)
+        self.problems, self.source = list(problems), source
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
         super().__init__("\n".join([f"{source}: {count}", *(f"  - {text}" for text in self.problems)]))
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[list[str], str]]:
+        return type(self), (self.problems, self.source)
 
 
 class DataError(PertinentError):

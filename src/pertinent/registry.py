@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import typing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -61,6 +62,11 @@ class Registry:
         """Constructor options of one member, by name."""
         parameters = dict(inspect.signature(self.get(name)).parameters)
         return {key: value for key, value in parameters.items() if value.kind != value.VAR_KEYWORD}
+
+    def types(self, name: str) -> dict[str, Any]:
+        """Annotation of each constructor option of one member, by name."""
+        member = self.get(name)
+        return typing.get_type_hints(member.__init__ if inspect.isclass(member) else member)
 
     def check_options(self, name: str, given: dict[str, Any], where: str) -> list[str]:
         """Return one sentence for every option that the member does not take."""

@@ -1,0 +1,173 @@
+"""Writing files so that a crash, a full disk or Ctrl-C never leaves half of one behind."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from pertinent.errors import StorageError
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path, doing: str) -> Iterator[None]:
+    """Turn an operating-system error into a StorageError that names the path and what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(
+            f"{doing} {path} failed: {reason}; free space or choose another folder, then run the same command again "
+            "(what was written before is intact)"
+        ) from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file in one step: a temporary file beside it, flushed to disk, then renamed over it.
+
+    Raises:
+        StorageError: the folder cannot be written or the disk is full; the old file is untouched.
+    """
+    with storage_errors(path, "writing"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+            raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text in one step; see `write_bytes`."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON in one step; see `write_bytes`."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        StorageError: missing, unreadable or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StorageError(f"{path} does not exist; check the path") from error
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path} cannot be read ({error}); it is damaged or not JSON: make it again") from error
+
+
+def read_versioned(path: Path, what: str, version: int) -> dict[str, Any]:
+    """Read a JSON file that describes the folder it lies in and states its `format`.
+
+    Raises:
+        StorageError: missing, unreadable, damaged, or of another format than `version`.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict) or value.get("format") != version:
+        found = value.get("format") if isinstance(value, dict) else None
+        raise StorageError(f"{path.parent} has {what} format {found}, this version reads {version}; make it again")
+    return value
+
+
+def write_tensors(path: Path, tensors: dict[str, Any]) -> None:
+    """Write tensors as safetensors; raises OSError, as every other writing does, for example when the disk is full."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Fill a folder in one step: yields a temporary folder that takes the place of `path` when the block ends well.
+
+    Raises:
+        StorageError: the folder cannot be written, the disk is full, or an old folder holds other files than the new
+            one; the old folder is untouched.
+    """
+    with storage_errors(path, "writing"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        try:
+            yield temporary
+            os.chmod(temporary, 0o755)
+            _sync_files(temporary)
+            refuse_strangers(path, [file.name for file in temporary.iterdir()])
+            _swap(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def refuse_strangers(path: Path, own: Collection[str]) -> None:
+    """Raise StorageError when a folder that is to be replaced holds anything but its `own` files: it is somebody's."""
+    if path.exists() and not path.is_dir():
+        raise StorageError(f"{path} is a file; choose another folder")
+    # The file manager of macOS leaves this one wherever it looks.
+    strangers = sorted({file.name for file in path.iterdir()} - {*own, ".DS_Store"}) if path.exists() else []
+    if strangers:
+        raise StorageError(
+            f"{path} holds files that are not ours to replace ({', '.join(strangers[:3])}); choose another folder"
+        )
+
+
+def recover_folder(path: Path) -> None:
+    """Put back a folder that a crash in the midst of replacing it left aside."""
+    aside = _aside(path)
+    if aside.is_dir() and not path.exists():
+        with storage_errors(path, "recovering"):
+            aside.rename(path)
+
+
+def sha256_file(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_files(folder: Path) -> None:
+    for file in folder.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+
+
+def _swap(temporary: Path, path: Path) -> None:
+    # A folder cannot be renamed over a filled one, so the old one steps aside first and comes back if need be.
+    if not path.exists():
+        temporary.rename(path)
+        return
+    aside = _aside(path)
+    shutil.rmtree(aside, ignore_errors=True)
+    path.rename(aside)
+    try:
+        temporary.rename(path)
+    except BaseException:
+        if not path.exists():
+            aside.rename(path)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
