@@ -76,12 +76,12 @@ class ImageTable:
         return len(self.ids)
 
     def label_words(self, index: int) -> list[str]:
-        """Names of picture `index`'s labels: one per level (fine first), or one per tag that is set."""
+        """Names of picture `index`'s labels: one per level (fine first; empty where unlabelled), or one per tag."""
         if self.kind == "tags":
             return [self.class_names[0][tag] for tag in np.flatnonzero(self.labels[index]).tolist()]
         if self.kind in ("classes", "tree"):
             row = np.atleast_1d(self.labels[index])
-            return [self.class_names[level][label] for level, label in enumerate(row.tolist())]
+            return [self.class_names[level][label] if label >= 0 else "" for level, label in enumerate(row.tolist())]
         return []
 
     def subset(self, rows: Sequence[int] | NDArray[np.int64]) -> ImageTable:

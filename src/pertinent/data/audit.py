@@ -1,0 +1,98 @@
+"""`audit`: what is doubtful about the pictures and labels of a data set, said before training."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pertinent.data.table import ImageTable
+from pertinent.errors import ImageError
+
+
+def audit(tables: ImageTable | Mapping[str, ImageTable], check_pictures: bool = True) -> list[str]:
+    """List the problems of one table, or of several splits together, one sentence each; nothing is changed.
+
+    Looks for pictures without a label, labels that appear once, classes that are in several splits, pictures that
+    cannot be read and pictures whose pixels are exactly the same.
+
+    Args:
+        tables: one table, or tables by the name of their split, which then begins each sentence.
+        check_pictures: decode every picture; False looks at the labels only.
+    """
+    splits = {"": tables} if isinstance(tables, ImageTable) else dict(tables)
+    problems = [text for name, table in splits.items() for text in _labels(name, table)]
+    for (name, table), (other_name, other) in combinations(splits.items(), 2):
+        problems += _shared_classes(name, table, other_name, other)
+    problems += _pictures(splits) if check_pictures else []
+    return [text.removeprefix(": ") for text in problems]
+
+
+def _labels(split: str, table: ImageTable) -> Iterator[str]:
+    for level, words, counts, unlabelled in _columns(table):
+        if unlabelled:
+            yield f"{split}: {unlabelled} of {len(table)} pictures have no {level}; they are relevant to nothing by it"
+        single = [words[label] for label in np.flatnonzero(counts == 1).tolist()]
+        if single:
+            yield (
+                f"{split}: {len(single)} of {np.count_nonzero(counts)} labels of {level} appear once "
+                f"({_shorten(single)}): such a picture has no positive by {level}; "
+                "metrics skip it as a query and losses use it as a negative only"
+            )
+
+
+def _columns(table: ImageTable) -> Iterator[tuple[str, Sequence[str], NDArray[np.int64], int]]:
+    """Of each label column: its name, its classes' names, how many pictures each has, how many have none."""
+    if table.kind == "tags":
+        yield "tag", table.class_names[0], table.labels.sum(0, dtype=np.int64), int((~table.labels.any(1)).sum())
+    if table.kind in ("classes", "tree"):
+        labels = table.labels.reshape(len(table), -1).astype(np.int64)
+        for column, words in enumerate(table.class_names):
+            known = labels[:, column][labels[:, column] >= 0]
+            level = table.level_names[column] if table.level_names else f"level {column}"
+            yield level, words, np.bincount(known, minlength=len(words)), len(table) - len(known)
+
+
+def _shared_classes(name: str, table: ImageTable, other_name: str, other: ImageTable) -> Iterator[str]:
+    if not {table.kind, other.kind} <= {"classes", "tree"}:
+        return
+    (level, words, counts, _), (_, other_words, other_counts, _) = next(_columns(table)), next(_columns(other))
+    mine = {words[label] for label in np.flatnonzero(counts).tolist()}
+    both = sorted(mine & {other_words[label] for label in np.flatnonzero(other_counts).tolist()})
+    if both:
+        yield (
+            f"{name} and {other_name} share {len(both)} of {len(mine)} classes of {level} ({_shorten(both)}); "
+            "if one trains and the other judges, the figures are for classes seen in training"
+        )
+
+
+def _pictures(splits: Mapping[str, ImageTable]) -> Iterator[str]:
+    alike: dict[str, list[str]] = defaultdict(list)
+    for split, table in splits.items():
+        with ThreadPoolExecutor() as pool:
+            for index, (digest, problem) in enumerate(pool.map(lambda i, t=table: _pixels(t, i), range(len(table)))):
+                if problem:
+                    yield f"{split}: cannot read {problem}"
+                else:
+                    alike[digest].append(f"{split}:{table.ids[index]}".removeprefix(":"))
+    for names in alike.values():
+        if len(names) > 1:
+            yield f"{len(names)} pictures are exactly the same: {_shorten(names)}"
+
+
+def _pixels(table: ImageTable, index: int) -> tuple[str, str]:
+    try:
+        image = table.source.read(index)
+    except ImageError as error:
+        return "", str(error)
+    return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest(), ""
+
+
+def _shorten(words: Sequence[str], most: int = 10) -> str:
+    rest = len(words) - most
+    return ", ".join(words[:most]) + (f" and {rest} more" if rest > 0 else "")
