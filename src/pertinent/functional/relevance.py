@@ -17,7 +17,7 @@ Weighting = Literal["pop", "map"]
 
 
 def tree_levels(query_labels: Tensor, item_labels: Tensor) -> Tensor:
-    """Number of equal label columns of every pair.
+    """Number of equal label columns of every pair; a label of -1 (unlabelled) equals nothing.
 
     Args:
         query_labels: `(Q, L)` or `(Q,)` integers, column 0 finest.
@@ -33,7 +33,8 @@ def tree_levels(query_labels: Tensor, item_labels: Tensor) -> Tensor:
         )
     levels = torch.zeros(len(query_labels), len(item_labels), dtype=torch.int64, device=item_labels.device)
     for column in range(query_labels.shape[1]):
-        levels += query_labels[:, column, None] == item_labels[None, :, column]
+        ours, theirs = query_labels[:, column, None], item_labels[None, :, column]
+        levels += (ours == theirs) & (ours >= 0)
     return levels
 
 
