@@ -1,4 +1,4 @@
-"""Ranking metrics, one file each."""
+"""Metrics, one file each; a file's name is a metric's word, its conventions list the full spellings."""
 
 from pathlib import Path
 from typing import Any

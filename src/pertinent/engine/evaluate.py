@@ -1,0 +1,122 @@
+"""Rank a gallery for every query and measure how well: exact, block by block, never the whole score matrix.
+
+Letters: Q queries, G gallery items, D dim, B a block of queries.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pertinent.engine.ranker import Progress, Ranker
+from pertinent.engine.report import Report
+from pertinent.engine.tally import Tally, needed_depth, requests_of
+from pertinent.errors import InputError, UnknownNameError
+from pertinent.functional.clustering import k_means
+from pertinent.functional.positives import UNLABELLED
+from pertinent.functional.similarity import cluster_vectors
+from pertinent.metrics._metric import ClusterMetric, Metric
+from pertinent.metrics._parse import RequestedMetric
+from pertinent.relevance import Relevance
+
+__all__ = ["Report", "evaluate", "evaluate_all"]
+
+TIE_RULES = ("index", "expected")
+
+
+def evaluate(
+    queries: Any,
+    gallery: Any = None,
+    *,
+    relevance: Relevance,
+    metrics: Sequence[str],
+    similarity: str = "cosine",
+    ties: str | None = None,
+    block: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Rank the gallery for every query and measure.
+
+    Values are exact: every item is ranked, whatever the metric. A query that the gallery holds is left out of its own
+    ranking by its index. On a tree, binary metrics are reported for each level: `ap.0` is the finest.
+
+    Args:
+        queries: `(Q, D)` numpy array, memory map or tensor.
+        gallery: `(G, D)`; when left out the queries are the gallery. A memory map is read tile by tile.
+        relevance: what is relevant to what.
+        metrics: names such as "hap", "asi", "ndcg@10", "ap", "ap@1000/hits", "ap@r", "r@1"; `r@1.0` is one level alone.
+        similarity: "cosine", "dot", "euclidean" or "hamming" (of the signs of real outputs).
+        ties: "index": of items with equal scores the one with the smaller position comes first; "expected": the exact
+            mean over all their orders. Default "expected" for hamming, else "index".
+        block: queries at a time; by default as many as keep a block near 64 MiB. Values do not depend on it.
+        progress: called with the number of queries done and Q.
+
+    Raises:
+        InputError: shapes that do not fit, NaN or infinite vectors, a relevance made for other items.
+        UnknownNameError: unknown metric, similarity or tie rule.
+    """
+    return evaluate_all(
+        queries, gallery, relevances={"": relevance}, metrics=metrics, similarity=similarity, ties=ties, block=block,
+        progress=progress,
+    )[""]  # fmt: skip
+
+
+def evaluate_all(
+    queries: Any,
+    gallery: Any = None,
+    *,
+    relevances: Mapping[str, Relevance],
+    metrics: Sequence[str],
+    similarity: str = "cosine",
+    ties: str | None = None,
+    block: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Report]:
+    """Measure one ranking under several relevances, such as easy, medium and hard; the gallery is read once.
+
+    Args:
+        queries: as for `evaluate`, and so are the other arguments.
+        gallery: as for `evaluate`.
+        relevances: by name; all of the same queries and items.
+        metrics: as for `evaluate`.
+        similarity: as for `evaluate`.
+        ties: as for `evaluate`.
+        block: as for `evaluate`.
+        progress: as for `evaluate`.
+    """
+    if ties is None:
+        ties = "expected" if similarity == "hamming" else "index"
+    if ties not in TIE_RULES:
+        raise UnknownNameError("tie rule", ties, TIE_RULES)
+    if not relevances:
+        raise InputError("at least one relevance is needed")
+    requests = {name: requests_of(metrics, relevance) for name, relevance in relevances.items()}
+    ranker = Ranker(queries, gallery, list(relevances.values()), similarity)
+    tallies = [
+        Tally([one for one in wanted if isinstance(one.metric, Metric)], relevance, ties)
+        for wanted, relevance in zip(requests.values(), ranker.relevances, strict=True)
+    ]
+    depth = needed_depth([request for tally in tallies for request in tally.requests])
+    if any(tally.requests for tally in tallies):
+        for rows, blocks in ranker.blocks(depth, block, progress):
+            for tally, ranked in zip(tallies, blocks, strict=True):
+                tally.add(rows, ranked)
+    reports = {}
+    for (name, wanted), tally in zip(requests.items(), tallies, strict=True):
+        clusters = [one for one in wanted if isinstance(one.metric, ClusterMetric)]
+        found = {one.name: _cluster_value(one, queries, tally.relevance, similarity) for one in clusters}
+        reports[name] = tally.report(wanted, found, ranker.n_items, similarity)
+    return reports
+
+
+def _cluster_value(request: RequestedMetric, queries: Any, relevance: Relevance, similarity: str) -> tuple[float, int]:
+    classes = relevance.labels(request.level or 0)[0]
+    known = classes != UNLABELLED
+    n_classes = len(np.unique(classes[known]))
+    if not isinstance(request.metric, ClusterMetric) or n_classes == 0:
+        return math.nan, int((~known).sum())
+    clusters = k_means(cluster_vectors(queries, similarity)[known], n_classes)
+    return request.metric(classes[known], clusters), int((~known).sum())
