@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pertinent.errors import InputError, StorageError
+from pertinent.report.contact_sheet import write_contact_sheet
+from pertinent.report.content import Hit
+
+PICTURE = Image.effect_noise((300, 200), 60).convert("RGB")
+
+
+def hit(name: str, **changes: object) -> Hit:
+    fields: dict[str, object] = {
+        "where": f"/pictures/{name}",
+        "words": [],
+        "score": 0.5,
+        "level": None,
+        "image": PICTURE,
+    }
+    return Hit(id=name, **{**fields, **changes})  # type: ignore[arg-type]
+
+
+def test_results_without_labels(tmp_path: Path) -> None:
+    page = write_contact_sheet(PICTURE, [hit("a.png"), hit("<b>.png", score=0.25)], tmp_path / "hits.html").read_text()
+    assert "2 results" in page
+    assert "unrelated" not in page
+    assert all(words in page for words in ("a.png", "&lt;b&gt;.png", "0.50", "0.25", "/pictures/a.png"))
+    assert "<b>.png" not in page
+    assert page.count("data:image/") == 1
+    assert "http" not in page.replace("http-equiv", "")
+    assert "src=" not in page
+
+
+def test_results_with_labels_have_a_legend(tmp_path: Path) -> None:
+    hits = [hit("a.png", words=["tit", "bird"], level=2), hit("b.png", words=["oak", "tree"], level=0)]
+    page = write_contact_sheet(PICTURE, hits, tmp_path / "h.html", title="Birds", levels=["species", "kingdom"])
+    text = page.read_text()
+    assert all(words in text for words in ("<h1>Birds</h1>", "same species", "same kingdom", "unrelated", "tit", "●●"))
+
+
+def test_nothing_found(tmp_path: Path) -> None:
+    assert "Nothing was found." in write_contact_sheet(PICTURE, [], tmp_path / "none.html").read_text()
+
+
+def test_level_without_named_levels_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has level 1, expected 0 to 0"):
+        write_contact_sheet(PICTURE, [hit("a.png", level=1)], tmp_path / "h.html")
+
+
+def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot write"):
+        write_contact_sheet(PICTURE, [], tmp_path / "file" / "h.html")
