@@ -1,0 +1,61 @@
+"""`pertinent list`: registered things and recipes, read without importing torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from rich.table import Table
+
+from pertinent.cli.screen import out
+from pertinent.data.datasets import DATASETS
+from pertinent.data.samplers import SAMPLERS
+from pertinent.errors import UnknownNameError
+from pertinent.index import INDEXES
+from pertinent.losses import LOSSES
+from pertinent.metrics import METRICS
+from pertinent.registry import Registry
+
+REGISTRIES = {"losses": LOSSES, "metrics": METRICS, "datasets": DATASETS, "samplers": SAMPLERS, "indexes": INDEXES}
+
+
+def show_list(what: str, pattern: str) -> None:
+    """Print one kind of things; without a word, the kinds.
+
+    Raises:
+        UnknownNameError: no such kind.
+    """
+    makers: dict[str, Callable[[], Iterable[tuple[str, str]]]] = {
+        **{name: _of(registry) for name, registry in REGISTRIES.items()},
+        "recipes": _recipes,
+        "backbones": lambda: _backbones(pattern),
+    }
+    if not what:
+        out.print("pertinent list WHAT, where WHAT is one of: " + ", ".join(makers))
+        return
+    if what not in makers:
+        raise UnknownNameError("list", what, makers)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    for name, summary in makers[what]():
+        table.add_row(name, summary)
+    out.print(table)
+
+
+def _of(registry: Registry) -> Callable[[], Iterable[tuple[str, str]]]:
+    return lambda: [(entry.name, entry.summary) for entry in registry.entries.values()]
+
+
+def _recipes() -> Iterable[tuple[str, str]]:
+    from pertinent.config import read_yaml
+    from pertinent.recipes import RECIPES, recipe_names
+
+    for name in recipe_names():
+        values = read_yaml(RECIPES / f"{name}.yaml")
+        yield name, str(values.get("description", ""))
+
+
+def _backbones(pattern: str) -> Iterable[tuple[str, str]]:
+    import timm
+
+    return [(name, "") for name in timm.list_models(pattern)]

@@ -1,0 +1,92 @@
+"""Commands that make models: demo, train, check and list."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pertinent.errors import ConfigError
+
+RecipeName = Annotated[str, typer.Argument(help="A recipe's name, such as happier/glyphs, or a YAML file.")]
+Words = Annotated[list[str] | None, typer.Argument(help="Settings to change: key=value, such as train.epochs=5.")]
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="Seed of data order, weights and augmentation.")] = 0,
+    words: Words = None,
+) -> None:
+    """Train HAPPIER and a flat baseline on glyphs in minutes, compare them, and write a report."""
+    from pertinent.cli.demo import run_demo
+
+    run_demo(out, seed, words or [])
+
+
+def train(
+    recipe: RecipeName,
+    words: Words = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; default runs/ and the recipe's name.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the run folder's checkpoint.")] = False,
+) -> None:
+    """Train an encoder by a recipe; measures it before and after, and indexes the test split."""
+    from pertinent.cli import screen
+    from pertinent.cli.using import show_run
+    from pertinent.engine.recipe import load_recipe
+    from pertinent.engine.train import train as run_training
+    from pertinent.report.collect import report_run
+
+    settings = load_recipe(recipe, words or [])
+    folder = out or Path("runs") / Path(recipe).with_suffix("").as_posix().replace("/", "-").lstrip(".-")
+    try:
+        with screen.Screen() as listener:
+            run = run_training(settings, folder, resume=resume, listener=listener)
+    except KeyboardInterrupt:
+        again = shlex.join(["pertinent", "train", recipe, *(words or []), "--out", str(folder), "--resume"])
+        screen.err.print(f"interrupted; go on with: {again}", markup=False, soft_wrap=True)
+        raise SystemExit(130) from None
+    report_run(run)
+    show_run(run)
+    screen.out.print(f"\nreport  {run.report}\nsearch  pertinent search {folder} PICTURE", soft_wrap=True)
+
+
+def check(
+    recipe: Annotated[str | None, typer.Argument(help="A recipe's name or a YAML file.")] = None,
+    words: Words = None,
+    all_: Annotated[bool, typer.Option("--all", help="Check every recipe that comes with Pertinent.")] = False,
+    pictures: Annotated[bool, typer.Option(help="Also open every picture.")] = False,
+) -> None:
+    """Tell every problem of a recipe and its data at once, before any work."""
+    from pertinent.cli.screen import out
+    from pertinent.engine.check import check_recipe
+    from pertinent.engine.recipe import load_recipe
+    from pertinent.recipes import recipe_names
+
+    if all_ == (recipe is not None):
+        raise ConfigError(["give one recipe, or --all for every recipe that comes with Pertinent"], "check")
+    if all_:
+        for name in recipe_names():
+            load_recipe(name)
+            out.print(f"{name}: settings are right")
+        return
+    assert recipe is not None
+    found = check_recipe(load_recipe(recipe, words or []), pictures=pictures)
+    for warning in found.warnings:
+        out.print(f"note: {warning}", markup=False, soft_wrap=True)
+    if found.problems:
+        raise ConfigError(found.problems, recipe)
+    out.print(f"{recipe}: right; {found.summary}", markup=False, soft_wrap=True)
+
+
+def list_(
+    what: Annotated[
+        str, typer.Argument(help="losses, metrics, datasets, samplers, indexes, recipes or backbones.")
+    ] = "",
+    pattern: Annotated[str, typer.Argument(help="For backbones: a pattern such as 'resnet*'.")] = "*",
+) -> None:
+    """List what there is, with one line each."""
+    from pertinent.cli.listing import show_list
+
+    show_list(what, pattern)

@@ -1,0 +1,125 @@
+"""Loaders: pictures of a table as batches of pixels, for training and for embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from pertinent.data.table import ImageTable
+from pertinent.data.transforms import Transform
+from pertinent.errors import DataError, ImageError, InputError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pixels `(B, 3, H, W)`, rows of the table `(B,)`, and what could not be read."""
+
+    pixels: Tensor
+    rows: Tensor
+    damaged: list[ImageError]
+
+
+class Pictures(TorchDataset[tuple[int, "Tensor | ImageError"]]):
+    """Pictures by `(row, seed)`: the seed alone decides the augmentation, in whatever process or order.
+
+    A picture that cannot be read comes back as its error: raised in a worker process it would lose its type. With
+    `skip` the loaders pass such pictures over, else they raise.
+    """
+
+    def __init__(self, table: ImageTable, transform: Transform, skip: bool) -> None:
+        self.table, self.transform, self.skip = table, transform, skip
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int, Tensor | ImageError]:
+        row, seed = key
+        try:
+            picture = self.table.source.read(row)
+        except ImageError as error:
+            return row, error
+        with torch.random.fork_rng(devices=[]):
+            # Only the generator of the CPU: torch.manual_seed would reset those of the GPUs too.
+            torch.default_generator.manual_seed(seed)
+            return row, self.transform(picture)
+
+
+class SeededBatches:
+    """Adds to every row of a sampler's batches the seed of its augmentation; can start in mid-epoch."""
+
+    def __init__(self, sampler: Any, seed: int) -> None:
+        self.sampler, self.seed = sampler, seed
+        self.epoch, self.start = 0, 0
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Go to an epoch, and past its first `start` batches."""
+        self.epoch, self.start = epoch, start
+        self.sampler.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for number, rows in enumerate(self.sampler):
+            if number >= self.start:
+                seeds = np.random.SeedSequence([self.seed, self.epoch, number]).generate_state(len(rows), np.uint32)
+                yield list(zip(np.asarray(rows).tolist(), seeds.tolist(), strict=True))
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+
+def collate(items: list[tuple[int, Tensor | ImageError]]) -> Batch:
+    """Join pictures of one size; the damaged ones are named apart."""
+    good = [(row, pixels) for row, pixels in items if isinstance(pixels, Tensor)]
+    damaged = [error for _, error in items if isinstance(error, ImageError)]
+    sizes = {tuple(pixels.shape[1:]) for _, pixels in good}
+    if len(sizes) > 1:
+        raise InputError(f"pictures of one batch have sizes {sorted(sizes)}; set preprocess.crop to make them equal")
+    pixels = torch.stack([pixels for _, pixels in good]) if good else torch.zeros(0, 3, 1, 1)
+    return Batch(pixels, torch.tensor([row for row, _ in good], dtype=torch.int64), damaged)
+
+
+def training_loader(pictures: Pictures, batches: SeededBatches, workers: int) -> Iterator[Batch]:
+    """Batches in the sampler's order; raises ImageError for a damaged picture unless the pictures say `skip`."""
+    return _load(pictures, batches, workers)
+
+
+def ordered_loader(pictures: Pictures, start: int, batch_size: int, workers: int) -> Iterator[Batch]:
+    """Every row once from `start` on, in the table's order; raises ImageError as `training_loader` does."""
+    if batch_size < 1:
+        raise InputError(f"batch_size must be at least 1, got {batch_size}")
+    rows = [(row, 0) for row in range(start, len(pictures.table))]
+    batches = [rows[first : first + batch_size] for first in range(0, len(rows), batch_size)]
+    return _load(pictures, batches, workers)
+
+
+def _load(pictures: Pictures, batches: Any, workers: int) -> Iterator[Batch]:
+    # A generator of its own, so that loading leaves the random state of training alone.
+    own = torch.Generator().manual_seed(0)
+    loader = DataLoader(pictures, batch_sampler=batches, num_workers=workers, collate_fn=collate, generator=own)
+    for batch in loader:
+        if batch.damaged and not pictures.skip:
+            first = batch.damaged[0]
+            tip = "or leave out damaged pictures: data.on_error=skip, or --on-error skip of pertinent embed"
+            raise ImageError(first.where, f"{first.reason} ({tip})")
+        yield batch
+
+
+def compact_labels(table: ImageTable) -> np.ndarray[Any, Any]:
+    """Labels of a training table counted from 0 in every column, as proxies need them; -1 (unlabelled) stays.
+
+    Raises:
+        DataError: the table's labels are of a kind that losses do not take.
+    """
+    if table.kind == "tags":
+        return table.labels
+    if table.kind not in ("classes", "tree"):
+        raise DataError(f"training needs labels of kind classes, tree or tags; this data set has {table.kind!r}")
+    labels = table.labels.astype(np.int64).copy()
+    columns = labels[:, None] if labels.ndim == 1 else labels
+    for column in columns.T:
+        known = column >= 0
+        column[known] = np.unique(column[known], return_inverse=True)[1]
+    return labels

@@ -1,0 +1,89 @@
+"""`Run`: the folder of one training run and what lies where in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from pertinent.data.datasets import DATASETS
+from pertinent.data.table import Dataset, ImageTable
+from pertinent.engine.recipe import DataSettings, Recipe, load_recipe
+from pertinent.errors import StorageError
+from pertinent.files import write_text
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run on disk: `recipe.yaml`, `log.jsonl`, the encoders `before`, `best` and `last`, `checkpoint`,
+    `stores/NAME`, `evaluations/NAME.json`, `index` and `report.html`."""
+
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Run:
+        """Open an existing run; raises StorageError when the folder is none."""
+        run = cls(Path(folder))
+        if not run.recipe_path.is_file():
+            raise StorageError(
+                f"{folder} is no run (recipe.yaml is missing); give a folder that `pertinent train` made"
+            )
+        return run
+
+    @property
+    def recipe_path(self) -> Path:
+        """The recipe, whole, with all words and defaults filled in."""
+        return self.folder / "recipe.yaml"
+
+    @property
+    def log_path(self) -> Path:
+        """Events of training, one line of JSON each."""
+        return self.folder / "log.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Training state for `--resume`."""
+        return self.folder / "checkpoint"
+
+    @property
+    def index(self) -> Path:
+        """The searchable test collection."""
+        return self.folder / "index"
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.folder / "report.html"
+
+    def encoder(self, name: str) -> Path:
+        """Encoder `before`, `best` or `last`."""
+        return self.folder / name
+
+    def store(self, name: str) -> Path:
+        """Embeddings of the test split by encoder `name`."""
+        return self.folder / "stores" / name
+
+    def evaluation(self, name: str) -> Path:
+        """Metrics of encoder `name` on the test split."""
+        return self.folder / "evaluations" / f"{name}.json"
+
+    def save_recipe(self, recipe: Recipe) -> None:
+        """Write the recipe as it was run."""
+        values = recipe.model_dump(mode="json")
+        write_text(self.recipe_path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+    def recipe(self) -> Recipe:
+        """Read the recipe as it was run."""
+        return load_recipe(self.recipe_path)
+
+
+def open_dataset(settings: DataSettings) -> Dataset:
+    """Build the reader that a recipe names; raises DataError for a missing root or wrong layout."""
+    dataset: Dataset = DATASETS.build(settings.name, root=settings.root, **settings.options)
+    return dataset
+
+
+def open_split(settings: DataSettings, split: str) -> ImageTable:
+    """Read one split of a recipe's data set."""
+    return open_dataset(settings).split(split)

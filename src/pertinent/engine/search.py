@@ -1,0 +1,64 @@
+"""Searching with pictures: encoder and index together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pertinent.errors import StorageError
+from pertinent.index import Index
+from pertinent.models.encoder import Encoder
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """An encoder and the index of a collection that it embedded."""
+
+    encoder: Encoder
+    index: Index
+
+    def search(self, pictures: Sequence[Path | str], k: int = 10) -> list[list[dict[str, Any]]]:
+        """Find the k items most like each picture: id, path, score and label words of each, best first.
+
+        Raises:
+            ImageError: a picture that cannot be read.
+        """
+        hits = self.index.search(self.encoder.embed(list(pictures)), k)
+        store = self.index.store
+        return [
+            [
+                {
+                    "id": store.ids[place],
+                    "path": store.places[place],
+                    "score": round(float(score), 6),
+                    "labels": store.labels.words(place),
+                }
+                for place, score in zip(places, scores, strict=True)
+            ]
+            for places, scores in zip(hits.positions.tolist(), hits.scores.tolist(), strict=True)
+        ]
+
+
+def open_searcher(target: Path, model: Path | None = None) -> Searcher:
+    """Open a run folder, or an index folder with the encoder that belongs to it.
+
+    Raises:
+        StorageError: neither, a run that is not finished, or an encoder that did not make the index's vectors.
+    """
+    if (target / "recipe.yaml").is_file():
+        if not (target / "index").is_dir():
+            raise StorageError(f"{target} has no index yet; let its training end first, with pertinent train --resume")
+        model, target = model or target / "best", target / "index"
+    index = Index.open(target)
+    if model is None:
+        raise StorageError(
+            f"{target} is an index; name the encoder that made its vectors with --model, such as RUN/best"
+        )
+    encoder = Encoder.load(model)
+    if index.store.encoder is not None and encoder.fingerprint() != index.store.encoder:
+        raise StorageError(
+            f"the encoder in {model} did not make the vectors of {target}; embed again with this encoder"
+        )
+    return Searcher(encoder, index)
