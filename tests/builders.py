@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,11 @@ COLOURS = {
 }
 
 
-def write_pictures(root: Path, each: int = 4, splits: tuple[str, ...] = ("train", "val", "test")) -> Path:
-    """Folders of noisy coloured squares: split / group / kind / number.png; returns `root`."""
+def write_pictures(root: Path, splits: tuple[str, ...] = ("train", "val", "test")) -> Path:
+    """Folders of noisy coloured squares, split / group / kind / number.png: 24 to train, else 12; returns `root`."""
     rng = np.random.default_rng(0)
     for split in splits:
+        each = 4 if split == "train" else 2
         for group, kinds in COLOURS.items():
             for kind, colour in kinds.items():
                 folder = root / split / group / kind
@@ -68,7 +68,7 @@ def write_recipe(path: Path, root: Path) -> Path:
 class Listening(list[dict[str, Any]]):
     """A listener that keeps every event, and may do something at one of them."""
 
-    def __init__(self, act: Callable[[dict[str, Any]], None] = lambda event: None) -> None:
+    def __init__(self, act: Listener = silent) -> None:
         super().__init__()
         self.act = act
 

@@ -28,6 +28,14 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Files are not forced to the disk, which no test could notice and a busy machine makes slow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda handle: None)  # noqa: ARG005
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Rendered pictures of the tests go to a folder of their own, never to the user's cache."""
     folder = tmp_path_factory.mktemp("cache")

@@ -7,6 +7,7 @@ other labels than classes (add it to LABELS).
 from __future__ import annotations
 
 import copy
+import os
 import re
 from typing import Any
 
@@ -227,6 +228,7 @@ def test_traced_by_torch_compile(name: str) -> None:
 
 @QUIET
 @pytest.mark.slow
+@pytest.mark.skipif("PERTINENT_SLOW" not in os.environ, reason="compiles for minutes; set PERTINENT_SLOW=1")
 @pytest.mark.parametrize("name", NAMES)
 def test_compiled_by_torch_compile(name: str) -> None:
     check_compiled(name, "inductor")

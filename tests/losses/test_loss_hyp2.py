@@ -42,12 +42,12 @@ def literal_proxies(x: Tensor, proxies: Tensor, tags: Tensor, zeta: float) -> Te
     return torch.stack(near).mean() + torch.stack(far).mean()
 
 
-def literal_pairs(x: Tensor, z: Tensor, tags: Tensor, ref_tags: Tensor, zeta: float, least: int) -> Tensor:
+def literal_pairs(x: Tensor, z: Tensor, ref_tags: Tensor, zeta: float, least: int) -> Tensor:
     terms = []
     for i in range(len(x)):
         for j in range(len(z)):
-            enough = tags[i].sum() >= least and ref_tags[j].sum() >= least
-            if enough and not (tags[i] & ref_tags[j]).any():
+            enough = TAGS[i].sum() >= least and ref_tags[j].sum() >= least
+            if enough and not (TAGS[i] & ref_tags[j]).any():
                 terms.append((cosine(x[i], z[j]) - zeta).clamp(min=0))
     return torch.stack(terms).mean()
 
@@ -56,7 +56,7 @@ def literal_pairs(x: Tensor, z: Tensor, tags: Tensor, ref_tags: Tensor, zeta: fl
 @pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.float64])
 def test_is_the_literal_sum(scope: str, least: int, dtype: torch.dtype) -> None:
     loss, x = build(beta=0.7, threshold=-0.3, pair_scope=scope), batch()
-    expected = literal_proxies(x, loss.proxies, TAGS, -0.3) + 0.7 * literal_pairs(x, x, TAGS, TAGS, -0.3, least)
+    expected = literal_proxies(x, loss.proxies, TAGS, -0.3) + 0.7 * literal_pairs(x, x, TAGS, -0.3, least)
     value = loss(x, TAGS.to(dtype))
     torch.testing.assert_close(value, expected)
     torch.testing.assert_close(sum(loss.components.values()), value.detach())
@@ -65,14 +65,14 @@ def test_is_the_literal_sum(scope: str, least: int, dtype: torch.dtype) -> None:
 
 def test_references_take_the_place_of_the_batch_in_the_pairs() -> None:
     loss, x, z = build(threshold=0.0), batch(1), batch(2)
-    expected = literal_proxies(x, loss.proxies, TAGS, 0.0) + 0.5 * literal_pairs(x, z, TAGS, TAGS.flip(0), 0.0, 2)
+    expected = literal_proxies(x, loss.proxies, TAGS, 0.0) + 0.5 * literal_pairs(x, z, TAGS.flip(0), 0.0, 2)
     torch.testing.assert_close(loss(x, TAGS, None, z, TAGS.flip(0)), expected)
 
 
 def test_two_modalities_share_the_proxies() -> None:
     loss, x, z = build(threshold=0.0), batch(1), batch(2)
     proxies = literal_proxies(x, loss.proxies, TAGS, 0.0) + literal_proxies(z, loss.proxies, TAGS, 0.0)
-    pairs = sum(literal_pairs(a, b, TAGS, TAGS, 0.0, 2) for a, b in ((x, x), (x, z), (z, z)))
+    pairs = sum(literal_pairs(a, b, TAGS, 0.0, 2) for a, b in ((x, x), (x, z), (z, z)))
     torch.testing.assert_close(loss.cross_modal(x, z, TAGS), proxies + 0.5 * pairs)
     torch.testing.assert_close(loss.cross_modal(z, x, TAGS), proxies + 0.5 * pairs)
     with pytest.raises(InputError, match="labels must be"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -126,3 +127,26 @@ def evaluate(scores, levels, name, gains_of):
         listed = [int(row_levels[item]) for item in order]
         values.append(value(name, listed, gains_of(len(values), listed)))
     return np.array(values)
+
+
+def tie_orders(scores, ignored=()):
+    """Every ranking that differs from the index order only among items with equal scores."""
+    order = ranked_items(scores, ignored)
+    groups = [list(group) for _, group in itertools.groupby(order, key=lambda item: scores[item])]
+    for parts in itertools.product(*(itertools.permutations(group) for group in groups)):
+        yield [item for part in parts for item in part]
+
+
+def expected(name, scores, levels, gains):
+    """Mean of metric `name` of one query over all orders of items with equal scores; `levels` -1 = ignore."""
+    ignored = [item for item, level in enumerate(levels) if level < 0]
+    return float(
+        np.mean([value(name, [levels[item] for item in order], gains) for order in tie_orders(scores, ignored)])
+    )
+
+
+def bounds(name, scores, levels, gains):
+    """Least and greatest value of metric `name` over all orders of items with equal scores."""
+    ignored = [item for item, level in enumerate(levels) if level < 0]
+    values = [value(name, [levels[item] for item in order], gains) for order in tie_orders(scores, ignored)]
+    return min(values), max(values)

@@ -90,11 +90,11 @@ class Screen:
             self._say(f"left out: {damaged}")
 
     def _progress(self, title: str, done: int, total: int, words: str) -> None:
-        title = f"{self.title} {title}".strip()
         if self.live:
             if self.task is None:
-                self.task = self.bar.add_task(title, total=total, words=words)
-            self.bar.update(self.task, description=title, completed=done, total=total, words=words)
+                self.task = self.bar.add_task("", total=total, words=words)
+            shown = f"{self.title} {title}".strip()
+            self.bar.update(self.task, description=shown, completed=done, total=total, words=words)
         elif time.monotonic() - self.printed > QUIET_FOR:
             self.printed = time.monotonic()
             self._say(f"{title}: {words}")

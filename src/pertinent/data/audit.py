@@ -14,6 +14,13 @@ from numpy.typing import NDArray
 from pertinent.data.table import ImageTable
 from pertinent.errors import ImageError
 
+CANNOT_READ = "cannot read"
+
+
+def is_damage(problem: str) -> bool:
+    """Tell whether a sentence of `audit` is about a picture that cannot be read."""
+    return f": {CANNOT_READ} " in problem
+
 
 def audit(tables: ImageTable | Mapping[str, ImageTable], check_pictures: bool = True) -> list[str]:
     """List the problems of one table, or of several splits together, one sentence each; nothing is changed.
@@ -77,7 +84,7 @@ def _pictures(splits: Mapping[str, ImageTable]) -> Iterator[str]:
         with ThreadPoolExecutor() as pool:
             for index, (digest, problem) in enumerate(pool.map(lambda i, t=table: _pixels(t, i), range(len(table)))):
                 if problem:
-                    yield f"{split}: cannot read {problem}"
+                    yield f"{split}: {CANNOT_READ} {problem}"
                 else:
                     alike[digest].append(f"{split}:{table.ids[index]}".removeprefix(":"))
     for names in alike.values():

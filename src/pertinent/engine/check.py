@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pertinent.data.audit import audit
+from pertinent.data.audit import audit, is_damage
 from pertinent.data.samplers import SAMPLERS
 from pertinent.data.table import ImageTable
 from pertinent.engine.loader import compact_labels
@@ -61,9 +61,11 @@ def _tables(recipe: Recipe, found: Findings, pictures: bool) -> dict[str, ImageT
             continue
         try:
             tables[split] = dataset.split(split)
-            found.warnings += [f"{split}: {text}" for text in audit(tables[split], check_pictures=pictures)]
         except PertinentError as error:
             found.problems.append(f"data.{key}: {error}")
+    for text in audit(tables, check_pictures=pictures):
+        stops = is_damage(text) and recipe.data.on_error == "raise"
+        (found.problems if stops else found.warnings).append(text)
     return tables
 
 

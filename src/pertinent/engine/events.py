@@ -27,6 +27,10 @@ class JsonLines:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if path.is_file() and path.read_bytes()[-1:] not in (b"", b"\n"):
+            # A crash left half a line; the next event must not be lost with it.
+            with storage_errors(path, "writing"), path.open("a", encoding="utf-8") as file:
+                file.write("\n")
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Append one event; raises StorageError when the disk is full."""

@@ -115,7 +115,7 @@ class TrainSettings(Settings):
 class EvaluateSettings(Settings):
     """What to measure; `select` decides which epoch is the best one when there is a validation split."""
 
-    metrics: list[str] = Field(default_factory=lambda: ["hap", "asi", "ndcg", "ap", "ap@r", "r@1", "r@10", "p@1"])
+    metrics: list[str] = Field(default_factory=lambda: ["hap", "asi", "ndcg", "ap", "ap@r", "r@1", "r@10", "p@10"])
     select: str = "hap"
     batch_size: int = Field(default=128, ge=1)
 

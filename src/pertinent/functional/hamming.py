@@ -1,7 +1,7 @@
 """Ranks of relevant items by Hamming distance: codes packed into words, and counting instead of sorting.
 
-The distance of two codes of K bits can only be 0, 1/2, 1, ... K, so a histogram of the distances tells every rank. Half
-distances come from outputs that are exactly 0: their sign is 0.
+The distance of two codes of K bits is (K - a.b) / 2, which can only be 0, 1/2, 1, ... K, so a histogram of the distances
+tells every rank. Half distances come from outputs that are exactly 0: their sign is 0.
 
 Letters: N codes, W words of 64 bits, Q queries, G items, K bits.
 """
@@ -137,7 +137,8 @@ def _rank_codes(
     n_items, end = len(items.positive), 0
     buckets = np.empty(n_items, np.uint16)
     n_buckets = 2 * queries.bits + 1
-    size, start, place = (np.zeros(n_buckets, np.int64) for _ in range(3))
+    size, start = np.zeros(n_buckets, np.int64), np.zeros(n_buckets, np.int64)
+    place, seen = np.zeros(n_buckets, np.int64), np.zeros(n_buckets, np.int64)
     offsets, ids, levels = positives.lists.offsets, positives.lists.ids, positives.levels
     for row in range(len(queries.positive)):
         _measure(queries, items, row, buckets)
@@ -161,7 +162,7 @@ def _rank_codes(
             members = place[bucket] if start[bucket] < depth else 0
             place[bucket] = room
             room += members
-        seen = np.zeros(n_buckets, np.int64)
+        seen[:] = 0
         item, skipped = 0, 0
         for target in range(first, last):
             bucket = buckets[ids[target]]

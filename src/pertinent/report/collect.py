@@ -204,13 +204,21 @@ def _metrics(models: Mapping[str, _Model]) -> list[MetricRow]:
     evaluation = list(models.values())[-1].evaluation
     return [
         MetricRow(
-            name,
+            _spell(name, evaluation["level_names"]),
             evaluation["convention"][name],
             {key: model.mean(name) for key, model in models.items()},
             {key: int(model.evaluation["skipped"].get(name, 0)) for key, model in models.items()},
+            bounded=name.partition("@")[0] not in ("acg", "wap"),
         )
         for name in evaluation["mean"]
     ]
+
+
+def _spell(name: str, levels: Sequence[str]) -> str:
+    # As papers write it: `hap` is H-AP, and `ap.0` the AP of the finest level.
+    word, _, level = name.partition(".")
+    shown = {"hap": "H-AP"}.get(word, word.upper())
+    return f"{shown}, {levels[int(level)]}" if level and levels else shown
 
 
 def _curves(runs: Mapping[str, Run]) -> list[Curve]:

@@ -1,0 +1,137 @@
+"""Read the ground truth of landmark benchmarks: which items are easy, hard and junk for each query.
+
+The files are pickles, which can run code when they are read. These are read by an unpickler that knows plain values and
+numpy arrays and refuses everything else, by name.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pertinent.errors import DataError
+from pertinent.files import read_json, write_json
+
+_LISTS = ("easy", "hard", "junk", "ok")
+
+# numpy moved its core in version 2, so that arrays name either home.
+_ALLOWED = {
+    *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("_codecs", "encode"),
+}
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """What people said of a landmark benchmark's queries.
+
+    Attributes:
+        items: names of the G gallery images.
+        queries: names of the Q query images.
+        records: for each query its lists `easy`, `hard`, `junk` (revisited) or `ok`, `junk` (classic) of positions in
+            `items`; what `Relevance.judged` takes.
+        boxes: for each query the part of its image to use, (left, top, right, bottom) in pixels; empty without any.
+    """
+
+    items: Sequence[str]
+    queries: Sequence[str]
+    records: Sequence[Mapping[str, Sequence[int]]]
+    boxes: Sequence[tuple[float, float, float, float]] = ()
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """Protocols that the lists allow."""
+        return ("classic",) if "ok" in self.records[0] else ("easy", "medium", "hard")
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON, which is safe to pass on.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        write_json(
+            path,
+            {
+                "imlist": list(self.items),
+                "qimlist": list(self.queries),
+                "gnd": [
+                    {**{word: list(ids) for word, ids in record.items()}, **({"bbx": list(box)} if box else {})}
+                    for record, box in zip(self.records, self.boxes or [()] * len(self.records), strict=True)
+                ],
+            },
+        )
+
+
+def read_ground_truth(path: Path | str) -> GroundTruth:
+    """Read `gnd_roxford5k.pkl` and its like, or the JSON that `GroundTruth.save` wrote.
+
+    Raises:
+        DataError: no such file, a pickle that holds more than plain values and arrays, or another content.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path} is missing; it is the file gnd_NAME.pkl of the benchmark's home page")
+    content = read_json(path) if path.suffix == ".json" else _unpickle(path)
+    return _checked(content, path)
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise DataError(
+                f"the pickle asks for {module}.{name}, which may run code; a ground truth holds nothing but lists, "
+                "numbers, names and numpy arrays, so this file is not one or has been tampered with"
+            )
+        found: Callable[..., Any] = super().find_class(module, name)
+        return found
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise DataError(f"the pickle asks for an object outside of it ({pid!r}); a ground truth holds none")
+
+
+def _unpickle(path: Path) -> Any:
+    # latin1 reads the byte strings of Python 2, in which some of the files were written.
+    unpickler = _PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1")
+    try:
+        return unpickler.load()
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    except Exception as error:
+        raise DataError(f"{path} is no pickle, or a damaged one: {error}") from error
+
+
+def _checked(content: Any, path: Path) -> GroundTruth:
+    missing = [key for key in ("imlist", "qimlist", "gnd") if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise DataError(f"{path} is no ground truth: {', '.join(missing)} missing")
+    items, queries = ([str(name) for name in content[key]] for key in ("imlist", "qimlist"))
+    if len(queries) != len(content["gnd"]):
+        raise DataError(f"{path} has {len(queries)} queries and {len(content['gnd'])} records")
+    records = [_record(record, len(items), query, path) for query, record in enumerate(content["gnd"])]
+    words = {tuple(record) for record in records}
+    if words not in ({("easy", "hard", "junk")}, {("junk", "ok")}):
+        raise DataError(f"{path}: each record needs easy, hard and junk, or ok and junk; got {sorted(words)}")
+    boxes = [tuple(np.asarray(record["bbx"], np.float64).tolist()) for record in content["gnd"] if "bbx" in record]
+    if boxes and (len(boxes) != len(queries) or any(len(box) != 4 for box in boxes)):
+        raise DataError(f"{path}: bbx must be four numbers, for every query or for none")
+    return GroundTruth(items, queries, records, boxes)
+
+
+def _record(record: Any, n_items: int, query: int, path: Path) -> dict[str, list[int]]:
+    lists = {}
+    for word in sorted(word for word in _LISTS if isinstance(record, Mapping) and word in record):
+        ids = np.asarray(record[word])
+        if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+            raise DataError(f"{path}: query {query} has no list of positions under {word}")
+        if ids.size and not 0 <= ids.min() <= ids.max() < n_items:
+            raise DataError(f"{path}: query {query} names an item under {word} that the {n_items} items do not hold")
+        lists[word] = [int(place) for place in ids]
+    return lists
