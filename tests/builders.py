@@ -61,7 +61,7 @@ def recipe_values(root: Path) -> dict[str, Any]:
 
 def write_recipe(path: Path, root: Path) -> Path:
     """The recipe as a YAML file."""
-    path.write_text(yaml.safe_dump(recipe_values(root)))
+    path.write_text(yaml.safe_dump(recipe_values(root), sort_keys=False))
     return path
 
 

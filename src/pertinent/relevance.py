@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from pertinent.errors import InputError
 from pertinent.functional import judgements
 from pertinent.functional.labels import Labels, as_columns, as_positions, as_tags
-from pertinent.functional.positives import UNLABELLED, Lists, Positives, invert_columns, invert_tags, shared_items
+from pertinent.functional.positives import (
+    UNLABELLED,
+    Lists,
+    Positives,
+    count_levels,
+    invert_columns,
+    invert_tags,
+    shared_items,
+)
 from pertinent.functional.relevance import Weighting, level_weights
 
 Kind = Literal["classes", "tree", "tags", "judged"]
@@ -235,11 +243,9 @@ class Relevance:
     def counts(self, rows: slice, positives: Positives | None = None) -> NDArray[np.int64]:
         """How many ranked items of each level the queries `rows` have, `(B, L+1)`; ignored items do not count."""
         positives = self.positives(rows) if positives is None else positives
-        n_rows = len(positives.lists.offsets) - 1
-        cell = positives.lists.rows * (self.levels + 1) + positives.levels
-        counts = np.bincount(cell, minlength=n_rows * (self.levels + 1)).reshape(n_rows, self.levels + 1)
+        counts = count_levels(positives, self.levels + 1)
         counts[:, 0] = self.n_items - self.ignored(rows).lengths - counts.sum(1)
-        return counts.astype(np.int64)
+        return counts
 
     def gains(self, rows: slice, counts: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """Value of an item of each level to each of the queries `rows`, `(B, L+1)`; unrelated items are worth 0."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -281,3 +282,9 @@ def test_documentation(name: str) -> None:
     assert re.search(r"functional\.|mean of|cross entropy|max\(|1 - |softplus|library", text), "say the formula"
     for option in LOSSES.options(name):
         assert re.search(rf"\b{option}\b", text), f"{option} is not described"
+
+
+def test_the_table_of_losses_is_whole() -> None:
+    table = (Path(__file__).parents[2] / "docs" / "losses.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` `(\w+)` \|", table, re.MULTILINE)
+    assert sorted(rows) == sorted((name, entry.object_name) for name, entry in LOSSES.entries.items())

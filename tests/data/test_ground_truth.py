@@ -27,7 +27,7 @@ class Shell:
 
 class Outside(pickle.Pickler):
     def persistent_id(self, obj):
-        return "elsewhere" if obj == "c" else None
+        return "elsewhere" if isinstance(obj, str) and obj == "c" else None
 
 
 def write(path, content, protocol=4):

@@ -89,7 +89,7 @@ def test_own_gallery_by_sorting(name, kind, monkeypatch):
 def test_gallery_on_disk_in_tiles(name, dtype, counted, tmp_path, monkeypatch):
     monkeypatch.setattr(ranker, "COUNTED", counted)
     monkeypatch.setattr(similarity, "CACHE_BYTES", 0)
-    monkeypatch.setattr(ranker, "tile_rows", lambda dim, most: 37)
+    monkeypatch.setattr(ranker, "tile_rows", lambda *_: 37)
     monkeypatch.setattr(ranker, "TARGETS_AT_A_TIME", 60)
     rng = np.random.default_rng(2)
     mapped = np.memmap(tmp_path / "gallery", dtype, "w+", shape=(200, 9))

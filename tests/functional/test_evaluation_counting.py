@@ -49,7 +49,8 @@ def test_counts_are_those_of_the_exact_scores(dtype, data):
 def test_ignored_items_leave_the_counts():
     scores = np.array([[3.0, 3.0, 2.0, 3.0, 5.0]])
     lists = Lists.of([np.array([1, 2])])
-    targets = Targets(*lists, scores[0, [1, 2]], np.array([1, 4]), np.array([3, 1]), np.array([1, 0]))
+    targets = Targets.start(lists, scores[0, [1, 2]])
+    targets = targets._replace(above=np.array([1, 4]), tied=np.array([3, 1]), before=np.array([1, 0]))
     leave_out(targets, Lists.of([np.array([0, 4])]), np.array([3.0, 5.0]))
     assert targets.above.tolist() == [0, 2]
     assert targets.tied.tolist() == [2, 1]

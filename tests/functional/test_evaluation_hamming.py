@@ -67,3 +67,8 @@ def test_nan_is_refused():
     with pytest.raises(InputError, match="queries row 2 holds NaN"):
         Codes.of(x, "queries")
     Codes.of(np.full((2, 3), np.inf), "queries")
+
+
+def test_too_many_bits_are_refused():
+    with pytest.raises(InputError, match="at most 32767"):
+        Codes.of(np.ones((1, 32768)), "queries")

@@ -57,7 +57,7 @@ def fail(message: str, status: int = 1) -> NoReturn:
     """Say what went wrong on standard error and end the program."""
     from pertinent.cli.screen import err
 
-    err.print(f"error: {message}", style="red", markup=False, soft_wrap=True)
+    err.print(f"error: {message}", style="red", soft_wrap=True)
     sys.exit(status)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import time
 from pathlib import Path
@@ -39,7 +40,8 @@ def run_demo(folder: Path, seed: int, words: list[str]) -> None:
     _show(runs)
     picture = _save_query(runs["happier"], folder)
     screen.out.print(f"\nreport   {report}", soft_wrap=True)
-    screen.out.print(f"search   pertinent search {folder / 'happier'} {picture}", soft_wrap=True)
+    search = shlex.join(["pertinent", "search", str(folder / "happier"), str(picture)])
+    screen.out.print(f"search   {search}", soft_wrap=True)
     screen.out.print(f"\ndone in {screen.duration(time.monotonic() - started)}")
 
 

@@ -45,11 +45,12 @@ def train(
             run = run_training(settings, folder, resume=resume, listener=listener)
     except KeyboardInterrupt:
         again = shlex.join(["pertinent", "train", recipe, *(words or []), "--out", str(folder), "--resume"])
-        screen.err.print(f"interrupted; go on with: {again}", markup=False, soft_wrap=True)
+        screen.err.print(f"interrupted; go on with: {again}", soft_wrap=True)
         raise SystemExit(130) from None
     report_run(run)
     show_run(run)
-    screen.out.print(f"\nreport  {run.report}\nsearch  pertinent search {folder} PICTURE", soft_wrap=True)
+    search = f"pertinent search {shlex.quote(str(folder))} PICTURE"
+    screen.out.print(f"\nreport  {run.report}\nsearch  {search}", soft_wrap=True)
 
 
 def check(
@@ -74,10 +75,10 @@ def check(
     assert recipe is not None
     found = check_recipe(load_recipe(recipe, words or []), pictures=pictures)
     for warning in found.warnings:
-        out.print(f"note: {warning}", markup=False, soft_wrap=True)
+        out.print(f"note: {warning}", soft_wrap=True)
     if found.problems:
         raise ConfigError(found.problems, recipe)
-    out.print(f"{recipe}: right; {found.summary}", markup=False, soft_wrap=True)
+    out.print(f"{recipe}: right; {found.summary}", soft_wrap=True)
 
 
 def list_(

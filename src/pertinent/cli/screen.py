@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -13,8 +14,9 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# Paths are shown as they are: nothing in them is markup, and in a file or a pipe no line is folded.
+out = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 10_000)
+err = Console(highlight=False, markup=False, emoji=False, stderr=True)
 
 # Seconds between two progress lines where the output is no terminal.
 QUIET_FOR = 15.0
@@ -26,9 +28,12 @@ class Screen:
     def __init__(self, title: str = "") -> None:
         self.title = title
         self.live = out.is_terminal
-        self.bar = Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[words]}"), console=out
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[words]}", markup=False),
         )
+        self.bar = Progress(*columns, console=out)
         self.task: Any = None
         self.printed = 0.0
 

@@ -69,7 +69,7 @@ def embed(
             listener=listener,
         )
     for text in store.manifest["damaged"]:
-        screen.out.print(f"left out: {text}", markup=False, soft_wrap=True)
+        screen.out.print(f"left out: {text}", soft_wrap=True)
     screen.out.print(f"{len(store):,} embeddings of {store.dim} numbers in {out}", soft_wrap=True)
 
 

@@ -23,9 +23,12 @@ _LISTS = ("easy", "hard", "junk", "ok")
 # numpy moved its core in version 2, so that arrays name either home.
 _ALLOWED = {
     *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+    *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
+    # Bytes of an array, as old pickles spell them.
     ("_codecs", "encode"),
+    ("__builtin__", "bytes"),
 }
 
 
@@ -57,17 +60,10 @@ class GroundTruth:
         Raises:
             StorageError: the file cannot be written.
         """
-        write_json(
-            path,
-            {
-                "imlist": list(self.items),
-                "qimlist": list(self.queries),
-                "gnd": [
-                    {**{word: list(ids) for word, ids in record.items()}, **({"bbx": list(box)} if box else {})}
-                    for record, box in zip(self.records, self.boxes or [()] * len(self.records), strict=True)
-                ],
-            },
-        )
+        records: list[dict[str, Any]] = [{word: list(ids) for word, ids in record.items()} for record in self.records]
+        for record, box in zip(records, self.boxes, strict=False):
+            record["bbx"] = list(box)
+        write_json(path, {"imlist": list(self.items), "qimlist": list(self.queries), "gnd": records})
 
 
 def read_ground_truth(path: Path | str) -> GroundTruth:

@@ -66,6 +66,7 @@ def embed_table(
                 vectors = encoder(batch.pixels.to(encoder.device)).cpu().numpy() if len(batch.rows) else None
                 partial.add(batch.rows.numpy(), vectors, [str(error) for error in batch.damaged])
                 listener({"event": "embed", "done": partial.done, "total": len(table), **rate.add(partial.last)})
+        partial.save()
     except BaseException:
         # Whatever stopped it, what is done is noted, so that the same command goes on from here.
         with contextlib.suppress(StorageError):
@@ -104,7 +105,7 @@ class _Partial:
             saved = read_json(self.path / "progress.json")
             vectors = np.load(self.path / "vectors.npy", mmap_mode="r+")
             done, damaged, bad_rows = saved["done"], saved["damaged"], saved["bad_rows"]
-        except (StorageError, OSError, ValueError, KeyError, TypeError):
+        except (StorageError, OSError, EOFError, ValueError, KeyError, TypeError):
             return False
         # A picture that was skipped before must not be passed over in silence now.
         if saved["key"] != self.key or vectors.shape != (len(self.table), self.dim) or (damaged and not skip_damaged):

@@ -62,8 +62,9 @@ def load_evaluation(path: Path) -> dict[str, Any]:
     """
     values: dict[str, Any] = read_json(path)
     try:
-        with np.load(path.with_suffix(".npz")) as arrays:
+        # From memory, because NumPy leaves a file that is no archive open.
+        with np.load(io.BytesIO(path.with_suffix(".npz").read_bytes())) as arrays:
             values["per_query"] = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise StorageError(f"{path.with_suffix('.npz')} cannot be read ({error}); measure again") from error
     return values

@@ -161,7 +161,7 @@ class _ByScores:
         block: int | None,
         progress: Progress,
     ) -> Blocks:
-        if sum(relevance.most_positives() for relevance in relevances) <= COUNTED:
+        if max(relevance.most_positives() for relevance in relevances) <= COUNTED:
             return self._count(relevances, block, progress)
         return self._sort(relevances, block, progress)
 
@@ -276,7 +276,7 @@ def _union(lists: Sequence[Lists], n_items: int) -> tuple[Lists, list[NDArray[np
 def _pick(targets: Targets, lists: Lists, places: NDArray[np.int64]) -> Targets:
     """Copies of the counts of some targets."""
     above, tied, before = (column[places] for column in (targets.above, targets.tied, targets.before))
-    return Targets(lists.offsets, lists.ids, targets.scores[places], above, tied, before)
+    return Targets.start(lists, targets.scores[places])._replace(above=above, tied=tied, before=before)
 
 
 class _Part(NamedTuple):

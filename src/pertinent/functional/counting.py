@@ -20,7 +20,9 @@ from pertinent.functional.positives import Lists
 Floats = NDArray[np.floating[Any]]
 
 LANES = 32
+TINY = 1e-300
 TRANSPOSED = 16
+CHUNK = 512
 
 
 class Targets(NamedTuple):
@@ -33,6 +35,7 @@ class Targets(NamedTuple):
         above: `(P,)` items with a better score.
         tied: `(P,)` items with the same score, the target itself included.
         before: `(P,)` those of them with a smaller position.
+        rising: `(P,)` the targets of each query from the worst score to the best.
     """
 
     offsets: NDArray[np.int64]
@@ -41,12 +44,13 @@ class Targets(NamedTuple):
     above: NDArray[np.int64]
     tied: NDArray[np.int64]
     before: NDArray[np.int64]
+    rising: NDArray[np.int64]
 
     @classmethod
     def start(cls, lists: Lists, scores: NDArray[np.float64]) -> Targets:
         """Nothing counted yet."""
         above, tied, before = (np.zeros(len(scores), np.int64) for _ in range(3))
-        return cls(lists.offsets, lists.ids, scores, above, tied, before)
+        return cls(lists.offsets, lists.ids, scores, above, tied, before, np.lexsort((scores, lists.rows)))
 
 
 def exact_scores(
@@ -75,6 +79,26 @@ def squared_lengths(x: Floats) -> NDArray[np.float64]:
     for row in range(len(x)):
         squares[row] = _exact_dot(x[row], x[row], lanes)
     return squares
+
+
+@kernel
+def normalise(x: Floats, out: Floats) -> NDArray[np.float64]:
+    """Write vectors of unit length into `out`.
+
+    Returns:
+        `(N,)` their lengths with room for rounding; 0 for vectors without direction, not finite where `x` is not.
+    """
+    lengths = np.empty(len(x))
+    lanes = np.empty(LANES)
+    for row in range(len(x)):
+        length = np.sqrt(_exact_dot(x[row], x[row], lanes))
+        factor = 1.0 / length if length > TINY else 1.0
+        for k in range(x.shape[1]):
+            out[row, k] = x[row, k] * factor
+        if np.isfinite(length):
+            length = 1.000001 if length > TINY else 0.0
+        lengths[row] = length
+    return lengths
 
 
 @kernel
@@ -120,28 +144,32 @@ def count_tile(tile: Tile, first_query: int, first_item: int, targets: Targets) 
         targets: counts are added here.
     """
     scores, queries, items, margins = tile
-    lanes, limits = np.empty(LANES), np.empty(2, scores.dtype)
-    n_items = len(items)
+    n_items, places, lanes = len(items), np.empty(CHUNK, np.int64), np.empty(LANES)
+    limits = np.empty(2, scores.dtype)
     exact = np.full(n_items, np.nan)
     for row in range(len(queries)):
-        query = first_query + row
-        line = scores[row]
+        start, stop = targets.offsets[first_query + row], targets.offsets[first_query + row + 1]
         rescored = False
-        for target in range(targets.offsets[query], targets.offsets[query + 1]):
-            score = targets.scores[target]
-            limits[0], limits[1] = score - margins[row], score + margins[row]
-            low, high = limits[0], limits[1]
-            # Plain loops with 32-bit sums: the form that the compiler turns into vector instructions.
-            clear, near = np.int32(0), np.int32(0)
-            for item in range(n_items):
-                clear = np.int32(clear + (line[item] > high))
-                near = np.int32(near + (line[item] >= low))
-            targets.above[target] += clear
-            if near == clear:
-                continue
-            rescored = True
-            for item in range(n_items):
-                if low <= line[item] <= high:
+        for first in range(0, n_items, CHUNK):
+            part = scores[row][first : min(first + CHUNK, n_items)]
+            for target in targets.rising[start:stop]:
+                score = targets.scores[target]
+                limits[0], limits[1] = score - margins[row], score + margins[row]
+                low, high = limits[0], limits[1]
+                # A plain loop with 32-bit sums: the form that the compiler turns into vector instructions.
+                clear, near = np.int32(0), np.int32(0)
+                for place in range(len(part)):
+                    clear = np.int32(clear + (part[place] > high))
+                    near = np.int32(near + (part[place] >= low))
+                if near == 0:
+                    # Nothing here comes near this target, so nothing comes near the better ones that follow.
+                    break
+                targets.above[target] += clear
+                if near == clear:
+                    continue
+                rescored = True
+                for number in range(_find(part, (low, high), places)):
+                    item = first + places[number]
                     if np.isnan(exact[item]):
                         exact[item] = _exact_dot(queries[row], items[item], lanes)
                     targets.above[target] += exact[item] > score
@@ -150,6 +178,24 @@ def count_tile(tile: Tile, first_query: int, first_item: int, targets: Targets) 
                         targets.before[target] += first_item + item < targets.ids[target]
         if rescored:
             exact[:] = np.nan
+
+
+@kernel
+def _find(scores: Floats, limits: tuple[float, float], places: NDArray[np.int64]) -> int:
+    """Write the places of the scores between two limits into `places`; returns how many there are."""
+    low, high = limits
+    found = 0
+    for first in range(0, len(scores), 32):
+        part = scores[first : first + 32]
+        near = np.int32(0)
+        for place in range(len(part)):
+            near = np.int32(near + ((part[place] >= low) & (part[place] <= high)))
+        if near > 0:
+            for place in range(len(part)):
+                if low <= part[place] <= high:
+                    places[found] = first + place
+                    found += 1
+    return found
 
 
 @kernel

@@ -1,6 +1,6 @@
 """Ranks of relevant items by Hamming distance: codes packed into words, and counting instead of sorting.
 
-The distance of two codes of K bits is (K - a.b) / 2, which can only be 0, 1/2, 1, ... K, so a histogram of the distances
+The distance of two codes of K bits is (K - a.b) / 2. It can only be 0, 1/2, 1, ... K, so a histogram of the distances
 tells every rank. Half distances come from outputs that are exactly 0: their sign is 0.
 
 Letters: N codes, W words of 64 bits, Q queries, G items, K bits.
@@ -20,6 +20,7 @@ from pertinent.functional.similarity import as_vectors, widen
 from pertinent.functional.sorting import Standing
 
 PACKED_ROWS = 65536
+MOST_BITS = 32767
 
 
 class Codes(NamedTuple):
@@ -44,9 +45,11 @@ class Codes(NamedTuple):
             name: what to call them in a message.
 
         Raises:
-            InputError: another shape or type, NaN.
+            InputError: another shape or type, NaN, more than 32,767 bits.
         """
         raw = as_vectors(outputs, name)
+        if raw.shape[1] > MOST_BITS:
+            raise InputError(f"{name} have {raw.shape[1]} bits, at most {MOST_BITS} can be compared")
         parts = [_pack(raw[first : first + PACKED_ROWS], name, first) for first in range(0, len(raw), PACKED_ROWS)]
         positive, known = (np.concatenate([part[plane] for part in parts]) for plane in (0, 1))
         return cls(positive, known, raw.shape[1])
@@ -125,6 +128,34 @@ def _measure(queries: Codes, items: Codes, row: int, halves: NDArray[np.uint16])
 
 
 @kernel
+def _histogram(
+    halves: NDArray[np.uint16],
+    skip: NDArray[np.int64],
+    depth: int,
+    out: tuple[NDArray[np.int64], NDArray[np.int64]],
+) -> int:
+    """Number of items at each distance and at all smaller ones; returns the last distance that begins in the depth."""
+    size, start = out
+    # Two histograms by turns: equal distances that follow each other need not wait for each other.
+    odd = np.zeros(len(size), np.int64)
+    size[:] = 0
+    for item in range(0, len(halves) - 1, 2):
+        size[halves[item]] += 1
+        odd[halves[item + 1]] += 1
+    if len(halves) % 2:
+        size[halves[len(halves) - 1]] += 1
+    for item in skip:
+        size[halves[item]] -= 1
+    total, last = 0, 0
+    for bucket in range(len(size)):
+        size[bucket] += odd[bucket]
+        start[bucket] = total
+        last = bucket if total < depth else last
+        total += size[bucket]
+    return last
+
+
+@kernel
 def _rank_codes(
     sides: tuple[Codes, Codes],
     positives: Positives,
@@ -133,51 +164,47 @@ def _rank_codes(
     out: tuple[NDArray[np.int64], Standing],
 ) -> None:
     queries, items = sides
-    out_offsets, stand = out
+    offsets, stand = out
     n_items, end = len(items.positive), 0
-    buckets = np.empty(n_items, np.uint16)
+    halves = np.empty(n_items, np.uint16)
     n_buckets = 2 * queries.bits + 1
     size, start = np.zeros(n_buckets, np.int64), np.zeros(n_buckets, np.int64)
     place, seen = np.zeros(n_buckets, np.int64), np.zeros(n_buckets, np.int64)
-    offsets, ids, levels = positives.lists.offsets, positives.lists.ids, positives.levels
+    near, number = np.empty(n_items, np.int64), np.empty(n_items, np.int64)
     for row in range(len(queries.positive)):
-        _measure(queries, items, row, buckets)
-        first, last = offsets[row], offsets[row + 1]
-        size[:] = 0
-        for item in range(n_items):
-            size[buckets[item]] += 1
+        _measure(queries, items, row, halves)
         skip = ignored.ids[ignored.offsets[row] : ignored.offsets[row + 1]]
-        for item in skip:
-            size[buckets[item]] -= 1
-        total = 0
-        for bucket in range(n_buckets):
-            start[bucket] = total
-            total += size[bucket]
-        # Room in the output for the relevant items of each bucket, nearest bucket first.
-        place[:] = 0
-        for target in range(first, last):
-            place[buckets[ids[target]]] += 1
-        room = end
-        for bucket in range(n_buckets):
-            members = place[bucket] if start[bucket] < depth else 0
-            place[bucket] = room
-            room += members
-        seen[:] = 0
-        item, skipped = 0, 0
-        for target in range(first, last):
-            bucket = buckets[ids[target]]
-            if start[bucket] >= depth:
+        seen[:], place[:] = 0, 0
+        last = _histogram(halves, skip, depth, (size, start))
+        # The relevant items that are near enough, by position; how many equals come before each.
+        target, stop, skipped, n_near = positives.lists.offsets[row], positives.lists.offsets[row + 1], 0, 0
+        for item in range(n_items):
+            bucket = halves[item]
+            if bucket > last:
                 continue
-            while item < ids[target]:
-                seen[buckets[item]] += 1
-                item += 1
-            while skipped < len(skip) and skip[skipped] < ids[target]:
-                seen[buckets[skip[skipped]]] -= 1
+            while skipped < len(skip) and skip[skipped] < item:
                 skipped += 1
+            if skipped < len(skip) and skip[skipped] == item:
+                continue
+            while target < stop and positives.lists.ids[target] < item:
+                target += 1
+            if target < stop and positives.lists.ids[target] == item:
+                near[n_near], number[n_near] = target, seen[bucket]
+                place[bucket] += 1
+                n_near += 1
+            seen[bucket] += 1
+        slot = end
+        for bucket in range(last + 1):
+            members = place[bucket]
+            place[bucket] = slot
+            slot += members
+        for found in range(n_near):
+            item = positives.lists.ids[near[found]]
+            bucket = halves[item]
             slot = place[bucket]
             place[bucket] += 1
-            stand.ids[slot], stand.levels[slot] = ids[target], levels[target]
+            stand.ids[slot], stand.levels[slot] = item, positives.levels[near[found]]
             stand.above[slot], stand.tied[slot] = start[bucket], size[bucket]
-            stand.ranks[slot] = start[bucket] + seen[bucket] + 1
-        end = room
-        out_offsets[row + 1] = end
+            stand.ranks[slot] = start[bucket] + number[found] + 1
+        end += n_near
+        offsets[row + 1] = end

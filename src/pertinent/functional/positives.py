@@ -107,7 +107,8 @@ def shared_items(owned: Lists, inverted: Lists, n_items: int, own: NDArray[np.in
     """
     room = np.bincount(owned.rows, weights=inverted.lengths[owned.ids], minlength=len(own))
     most = int(np.minimum(room, n_items).sum())
-    found = Positives(Lists(np.zeros(len(own) + 1, np.int64), np.empty(most, np.int64)), np.empty(most, np.int64))
+    # One place more than there can be items, for the write that `_collect` does not keep.
+    found = Positives(Lists(np.zeros(len(own) + 1, np.int64), np.empty(most + 1, np.int64)), np.empty(most + 1, np.int64))
     end = _collect(owned, inverted, own, np.zeros(n_items, np.int32), found)
     levels = found.levels[:end]
     np.minimum(levels, top, out=levels)
@@ -137,12 +138,21 @@ def _collect(owned: Lists, inverted: Lists, own: NDArray[np.int64], shared: NDAr
                 shared[item] = 0
         elif len(mine) > 0:
             for item in range(len(shared)):
-                if shared[item] > 0:
-                    items[end], levels[end] = item, shared[item]
-                    end += 1
-                    shared[item] = 0
+                items[end], levels[end] = item, shared[item]
+                end += shared[item] > 0
+                shared[item] = 0
         offsets[row + 1] = end
     return end
+
+
+@kernel
+def count_levels(positives: Positives, n_levels: int) -> NDArray[np.int64]:
+    """How many of each query's relevant items have each level, `(B, n_levels)`."""
+    counts = np.zeros((len(positives.lists.offsets) - 1, n_levels), np.int64)
+    for row in range(len(counts)):
+        for place in range(positives.lists.offsets[row], positives.lists.offsets[row + 1]):
+            counts[row, positives.levels[place]] += 1
+    return counts
 
 
 def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

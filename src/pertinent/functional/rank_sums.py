@@ -94,8 +94,10 @@ class Block:
         """The items in order by level and score, where that pays."""
         if self.scores.device.type not in SORTED_ON:
             return None
-        scores = self.scores.detach().cpu().numpy()
-        return Order(*arrange(scores, np.argsort(scores, axis=1), self.levels.to(torch.int16).cpu().numpy(), self.top))
+        # Contiguous, here and below: for every other layout the loops would be compiled anew.
+        scores = self.scores.detach().contiguous().numpy()
+        levels = self.levels.to(torch.int16).contiguous().numpy()
+        return Order(*arrange(scores, np.argsort(scores, axis=1), levels, self.top))
 
     def parts(self) -> Iterator[slice]:
         """Runs of positives whose pairs with all items are few enough to hold; at least one."""
@@ -126,7 +128,7 @@ class _Sums(torch.autograd.Function):
         if block.order is None:
             return _dense_gradient(block, ctx.pieces, weights), None, None, None
         step = Step.of(ctx.pieces, block.scores.dtype)
-        gradient = step_gradient(block.order, block.listed, weights.double().numpy(), step)
+        gradient = step_gradient(block.order, block.listed, weights.double().contiguous().numpy(), step)
         return torch.from_numpy(gradient).to(block.scores.dtype), None, None, None
 
 

@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from pertinent.errors import InputError, UnknownNameError
-from pertinent.functional.counting import exact_scores, squared_lengths
-from pertinent.functional.jit import kernel
+from pertinent.functional.counting import exact_scores, normalise, squared_lengths
 
 Floats = NDArray[np.floating[Any]]
 
@@ -35,39 +34,50 @@ class Prepared(NamedTuple):
         """The vectors `start..stop-1`, without a copy."""
         return Prepared(self.vectors[start:stop], self.lengths[start:stop])
 
+    def checked(self, raw: Floats, name: str, ids: NDArray[np.int64] | None, first: int) -> Prepared:
+        """Itself, where all of the vectors that it was prepared from are finite."""
+        bad = np.flatnonzero(~np.isfinite(self.lengths))
+        if not len(bad):
+            return self
+        row = int(bad[0])
+        if np.isfinite(raw[row]).all():
+            raise InputError("the vectors are so long that their scores overflow; scale them down")
+        place = first + row if ids is None else int(ids[row])
+        raise InputError(f"{name} row {place} holds NaN or infinity; the encoder or the input of that row is at fault")
 
-def _as_is(x: Floats, lengths: NDArray[np.float64]) -> Prepared:
-    return Prepared(x, lengths)
+
+def _as_is(x: Floats) -> Prepared:
+    return _with_lengths(x)
 
 
-def _unit(x: Floats, lengths: NDArray[np.float64]) -> Prepared:
-    unit, known = np.empty_like(x), lengths > 1e-300
-    _scale(x, 1.0 / np.where(known, lengths, 1.0), unit)
-    return Prepared(unit, np.where(known, 1.0 + 1e-6, 0.0))
+def _unit(x: Floats) -> Prepared:
+    unit = np.empty_like(x)
+    return Prepared(unit, normalise(x, unit))
 
 
-def _distance_query(x: Floats, lengths: NDArray[np.float64]) -> Prepared:
-    high, low = _two_parts(lengths**2, x.dtype)
+def _distance_query(x: Floats) -> Prepared:
+    high, low = _two_parts(squared_lengths(x), x.dtype)
     ones = np.ones((len(x), 2), x.dtype)
     return _with_lengths(np.concatenate([2 * x, -ones, -high, -low], axis=1))
 
 
-def _distance_item(x: Floats, lengths: NDArray[np.float64]) -> Prepared:
-    high, low = _two_parts(lengths**2, x.dtype)
+def _distance_item(x: Floats) -> Prepared:
+    high, low = _two_parts(squared_lengths(x), x.dtype)
     return _with_lengths(np.concatenate([x, high, low, np.ones((len(x), 2), x.dtype)], axis=1))
 
 
 def _two_parts(values: NDArray[np.float64], dtype: Any) -> tuple[Floats, Floats]:
     """Numbers as sums of two shorter ones, so that no digit of a squared length is lost."""
-    high = values.astype(dtype)
-    return high[:, None], (values - high).astype(dtype)[:, None]
+    with np.errstate(over="ignore", invalid="ignore"):
+        high = values.astype(dtype)
+        return high[:, None], (values - high).astype(dtype)[:, None]
 
 
 def _with_lengths(x: Floats) -> Prepared:
     return Prepared(x, np.sqrt(squared_lengths(x)))
 
 
-Prepare = Callable[[Floats, NDArray[np.float64]], Prepared]
+Prepare = Callable[[Floats], Prepared]
 
 SIMILARITIES: dict[str, tuple[Prepare, Prepare]] = {
     "cosine": (_unit, _unit),
@@ -213,16 +223,7 @@ class Scorer:
         self, raw: NDArray[Any], prepare: Prepare, first: int, name: str, ids: NDArray[np.int64] | None = None
     ) -> Prepared:
         x = np.ascontiguousarray(widen(raw, self.dtype))
-        squares = squared_lengths(x)
-        if not np.isfinite(squares).all():
-            row = int(np.flatnonzero(~np.isfinite(squares))[0])
-            if np.isfinite(x[row]).all():
-                raise InputError("the vectors are so long that their scores overflow; scale them down")
-            row = first + row if ids is None else int(ids[row])
-            raise InputError(
-                f"{name} row {row} holds NaN or infinity; the encoder or the input of that row is at fault"
-            )
-        prepared = prepare(x, np.sqrt(squares))
+        prepared = prepare(x).checked(x, name, ids, first)
         self._longest = max(self._longest, float(prepared.lengths.max(initial=0.0)))
         if not self._longest * self._longest < float(np.finfo(self.dtype).max) / 4:
             raise InputError("the vectors are so long that their scores overflow; scale them down")
@@ -278,13 +279,6 @@ def widen(x: NDArray[Any], dtype: type[np.float32] | type[np.float64]) -> Floats
         # Four times faster than numpy's own conversion. The copy is needed because a memory map may be read-only.
         return np.asarray(torch.from_numpy(np.array(x)).float().numpy(), dtype)
     return np.asarray(x, dtype)
-
-
-@kernel
-def _scale(x: Floats, factors: NDArray[np.float64], out: Floats) -> None:
-    for row in range(len(x)):
-        for k in range(x.shape[1]):
-            out[row, k] = x[row, k] * factors[row]
 
 
 def _is_wide(x: NDArray[Any]) -> bool:

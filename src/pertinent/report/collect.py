@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,7 +43,8 @@ def report_run(
 
     Raises:
         InputError: two runs of one name.
-        StorageError: the run is not finished, or a compared run was measured on other pictures.
+        StorageError: the run is not finished, a compared run was measured on other pictures, or the data set no longer
+            holds them.
     """
     subject = name or "after training"
     if {subject, "before training"} & set(others or {}):
@@ -53,6 +55,9 @@ def report_run(
     _require_same_pictures(models)
     recipe = run.recipe()
     pictures = open_split(recipe.data, recipe.data.test)
+    gone = set(models[subject].store.ids) - set(pictures.ids)
+    if gone:
+        raise StorageError(f"{recipe.data.name} no longer holds {min(gone)!r}; put it back, or train again without it")
     shown = _Shown(models, subject, pictures)
     content = ReportContent(
         title=f"{recipe.data.name}: {Path(run.folder).name}",
@@ -282,8 +287,9 @@ def _facts(run: Run, model: _Model) -> list[tuple[str, str]]:
 
 
 def _commands(run: Run) -> list[tuple[str, str]]:
+    folder = shlex.quote(str(run.folder))
     return [
-        ("search with a picture of yours", f"pertinent search {run.folder} PICTURE"),
-        ("measure again", f"pertinent evaluate {run.folder}"),
-        ("make this page again", f"pertinent report {run.folder}"),
+        ("search with a picture of yours", f"pertinent search {folder} PICTURE"),
+        ("measure again", f"pertinent evaluate {folder}"),
+        ("make this page again", f"pertinent report {folder}"),
     ]

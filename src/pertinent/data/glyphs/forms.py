@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pertinent.data.glyphs.alphabet import SCRIPTS, Character
-from pertinent.data.glyphs.photograph import Paint, Sign, mix_paint, photograph
+from pertinent.data.glyphs.photograph import Board, Custom, Paint, Sign, mix_paint, photograph
 from pertinent.data.table import Judgement, LabelKind
 
 Item = TypeVar("Item")
@@ -33,6 +33,7 @@ class Shot:
     Attributes:
         faces: a typeface for each character.
         paints: a paint for each character; empty for a fresh one.
+        custom: the usual look of fresh paints.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Shot:
     faces: tuple[str, ...]
     strength: tuple[float, float]
     paints: tuple[Paint, ...] = ()
+    custom: Custom | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Plan:
 def take(shot: Shot, size: int) -> NDArray[np.uint8]:
     """Photograph one shot; `(size, size, 3)`."""
     rng = np.random.default_rng(shot.seed)
-    first, *others = shot.paints or tuple(mix_paint(rng) for _ in shot.characters)
+    first, *others = shot.paints or tuple(mix_paint(rng, shot.custom) for _ in shot.characters)
     # The wall can have the ground colour of one sign only; what else hangs there needs a board.
     paints = [first, *(replace(paint, board="square") if paint.board == "none" else paint for paint in others)]
     places = _places(len(shot.characters), rng)
@@ -70,14 +72,19 @@ def take(shot: Shot, size: int) -> NDArray[np.uint8]:
 
 
 def plan_tree(split: str, part: Sequence[Character], per_character: int, seed: int) -> Plan:
-    """Every character `per_character` times, in turn through its typefaces; labels: character, script."""
+    """Every character `per_character` times, in turn through its typefaces; labels: character, script.
+
+    Each script has its custom of painting signs: what looks alike at first sight tends to be of one script.
+    """
     shots, rows = [], []
+    customs = _customs()
     for label, character in enumerate(part):
         faces = _shuffled_faces(character, seed)
         for number in range(per_character):
             own = (seed, _STREAMS["tree"], character.code, number)
             name = f"{split}/{character.path}/{number:02d}"
-            shots.append(Shot(name, own, (character,), (faces[number % len(faces)],), _TREE))
+            face = (faces[number % len(faces)],)
+            shots.append(Shot(name, own, (character,), face, _TREE, custom=customs[character.script]))
             rows.append((label, list(SCRIPTS).index(character.script)))
     names = [[character.name for character in part], list(SCRIPTS)]
     return Plan("tree", shots, np.array(rows, np.int64), ["character", "script"], names)
@@ -134,6 +141,14 @@ FORMS: dict[str, Callable[[str, Sequence[Character], int, int], Plan]] = {
     "tags": plan_tags,
     "judged": plan_judged,
 }
+
+
+def _customs() -> dict[str, Custom]:
+    boards: tuple[Board, ...] = ("square", "none", "round", "rounded")
+    # Hues by the golden ratio: neighbours in the list of scripts look different, and no two are the same.
+    return {
+        script: Custom(boards[number % len(boards)], (number * 0.618034) % 1.0) for number, script in enumerate(SCRIPTS)
+    }
 
 
 def _places(count: int, rng: np.random.Generator) -> list[tuple[float, float, float]]:

@@ -19,6 +19,7 @@ Floats = NDArray[np.float32]
 Board = Literal["none", "square", "rounded", "round"]
 _LUMINANCE = np.array([0.30, 0.59, 0.11], np.float32)
 _CONTRAST = 0.48  # least difference of luminance between ink and board: what noise and shadow leave can be read
+_KEPT = 2 / 3  # share of signs that keep to the custom
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,14 @@ class Paint:
     board: Board
     ground: tuple[float, float, float]
     ink: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Custom:
+    """How signs usually look where a writing system is at home: the board's shape and the hue (0..1) of its ground."""
+
+    board: Board
+    hue: float
 
 
 @dataclass(frozen=True)
@@ -44,10 +53,18 @@ class Sign:
     place: tuple[float, float, float]
 
 
-def mix_paint(rng: np.random.Generator) -> Paint:
-    """Draw a board and two colours that stay apart by at least the luminance a person needs to read."""
+def mix_paint(rng: np.random.Generator, custom: Custom | None = None) -> Paint:
+    """Draw a board and two colours that stay apart by at least the luminance a person needs to read.
+
+    Args:
+        rng: decides everything.
+        custom: the usual look, which two signs of three keep.
+    """
     boards: tuple[Board, ...] = ("none", "none", "square", "rounded", "round")
-    ground, ink = _colour(rng, 0.75), _colour(rng, 0.95)
+    board, hue, least = boards[rng.integers(len(boards))], rng.random(), 0.0
+    if custom is not None and rng.random() < _KEPT:
+        board, hue, least = custom.board, custom.hue + rng.normal(0.0, 0.02), 0.4
+    ground, ink = _colour(hue, least, 0.75, rng), _colour(rng.random(), 0.0, 0.95, rng)
     light = float(ground @ _LUMINANCE)
     if light > 0.5:
         ink *= min(1.0, rng.uniform(0.0, light - _CONTRAST) / float(ink @ _LUMINANCE))
@@ -55,7 +72,7 @@ def mix_paint(rng: np.random.Generator) -> Paint:
         wanted = rng.uniform(light + _CONTRAST, 1.0)
         white = (wanted - float(ink @ _LUMINANCE)) / (1.0 - float(ink @ _LUMINANCE) + 1e-6)
         ink += (1.0 - ink) * max(0.0, white)
-    return Paint(boards[rng.integers(len(boards))], _triple(ground), _triple(ink))
+    return Paint(board, _triple(ground), _triple(ink))
 
 
 def photograph(signs: Sequence[Sign], size: int, strength: float, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -73,11 +90,10 @@ def photograph(signs: Sequence[Sign], size: int, strength: float, rng: np.random
     return _expose(picture, strength, rng)
 
 
-def _colour(rng: np.random.Generator, most: float) -> Floats:
-    """A colour of any hue, not too dark, with saturation up to `most`."""
-    hue = rng.random() * 6.0
-    wheel = np.clip(abs((hue + np.array([0.0, 4.0, 2.0])) % 6.0 - 3.0) - 1.0, 0.0, 1.0)
-    saturation, value = rng.random() * most, rng.uniform(0.2, 1.0)
+def _colour(hue: float, least: float, most: float, rng: np.random.Generator) -> Floats:
+    """A colour of a hue (0..1), not too dark, with saturation from `least` to `most`."""
+    wheel = np.clip(abs((hue * 6.0 + np.array([0.0, 4.0, 2.0])) % 6.0 - 3.0) - 1.0, 0.0, 1.0)
+    saturation, value = rng.uniform(least, most), rng.uniform(0.2, 1.0)
     return np.asarray(value * (1.0 - saturation * (1.0 - wheel)), np.float32)
 
 
@@ -101,7 +117,7 @@ def _axes(size: int, angle: float) -> tuple[Floats, Floats]:
 
 def _wall(size: int, bare: tuple[float, float, float] | None, strength: float, rng: np.random.Generator) -> Floats:
     """A wall of plaster, planks, bricks, tiles or leaves; calm where signs are painted on it directly (`bare`)."""
-    base = np.array(bare, np.float32) if bare else _colour(rng, 0.5)
+    base = np.array(bare, np.float32) if bare else _colour(rng.random(), 0.0, 0.5, rng)
     along, across = _axes(size, rng.normal(0.0, 0.25))
     grain = 0.5 * _clouds(size, 4, rng) + 0.3 * _clouds(size, 13, rng)
     match rng.integers(5):
@@ -221,7 +237,7 @@ def _hide(picture: Floats, strength: float, rng: np.random.Generator) -> Floats:
         long, thick = wide * rng.uniform(1.0, 1.5), wide * rng.uniform(0.8, 1.2)
         pen.ellipse((x - long, y - thick, x + long, y + thick), fill=255)
     cover = np.asarray(mask, np.float32)[..., None] / 255.0
-    return picture + cover * (_colour(rng, 0.9) * rng.uniform(0.5, 1.0) - picture)
+    return picture + cover * (_colour(rng.random(), 0.0, 0.9, rng) * rng.uniform(0.5, 1.0) - picture)
 
 
 def _expose(picture: Floats, strength: float, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -36,6 +36,7 @@ class HierarchicalSampler:
         super_classes: super classes in a batch.
         batches_per_pair: batches an epoch of each combination of super classes.
         level: label column of the super classes; None is the coarsest.
+        batches: batches an epoch, each of a random combination; None has every combination `batches_per_pair` times.
         seed: with the epoch, decides everything.
 
     Raises:
@@ -52,6 +53,7 @@ class HierarchicalSampler:
         batches_per_pair: int = 5,
         *,
         level: int | None = None,
+        batches: int | None = None,
         seed: int = 0,
     ) -> None:
         columns = label_columns(labels, "HierarchicalSampler")
@@ -59,8 +61,8 @@ class HierarchicalSampler:
         check_column(level, columns, "HierarchicalSampler")
         if level == 0:
             raise InputError("HierarchicalSampler needs a super class level above column 0; use m_per_class instead")
-        if batches_per_pair < 1:
-            raise InputError(f"batches_per_pair must be at least 1, got {batches_per_pair}")
+        if batches_per_pair < 1 or (batches is not None and batches < 1):
+            raise InputError(f"batches and batches_per_pair must be at least 1, got {batches} and {batches_per_pair}")
         self.slots = check_batch(batch_size, super_classes * per_class, "super_classes * per_class")
         self.per_class, self.batches_per_pair, self.seed, self.epoch = per_class, batches_per_pair, seed, 0
 
@@ -72,12 +74,13 @@ class HierarchicalSampler:
         found = len(self.families.sizes)
         if found < super_classes:
             raise InputError(f"a batch needs {super_classes} super classes, column {level} has {found}")
-        self.batches = math.comb(found, super_classes) * batches_per_pair
+        self.super_classes, self.restricted = super_classes, batches is not None
+        self.batches = math.comb(found, super_classes) * batches_per_pair if batches is None else batches
         if self.batches > MOST_BATCHES:
             raise InputError(
-                f"{found} super classes in column {level} make {self.batches} batches an epoch; choose a coarser level"
+                f"{found} super classes in column {level} make {self.batches} batches an epoch; set `batches`, or "
+                "choose a coarser level"
             )
-        self.combinations = np.array(list(itertools.combinations(range(found), super_classes)), dtype=np.int64)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose batches the next iteration yields."""
@@ -91,13 +94,22 @@ class HierarchicalSampler:
         rng = np.random.default_rng([self.seed, self.epoch])
         images = self.classes.shuffled(rng)
         drawn = np.zeros(len(self.classes.sizes), dtype=np.int64)
-        for combination in rng.permutation(np.repeat(self.combinations, self.batches_per_pair, axis=0)):
+        for combination in self._combinations(rng):
             picks = [self._pick_classes(int(family), rng) for family in combination]
             fine, again = (np.concatenate(part) for part in zip(*picks, strict=True))
             position = (drawn[fine] + again * self.per_class)[:, None] + np.arange(self.per_class)
             np.add.at(drawn, fine, self.per_class)
             position %= self.classes.sizes[fine][:, None]
             yield rng.permutation(images[self.classes.starts[fine][:, None] + position].reshape(-1)).tolist()
+
+    def _combinations(self, rng: np.random.Generator) -> Integers:
+        """Super classes of every batch of an epoch, `(batches, super_classes)`."""
+        found = len(self.families.sizes)
+        if self.restricted:
+            return np.stack([rng.choice(found, self.super_classes, replace=False) for _ in range(self.batches)])
+        every = np.array(list(itertools.combinations(range(found), self.super_classes)), dtype=np.int64)
+        shuffled: Integers = rng.permutation(np.repeat(every, self.batches_per_pair, axis=0))
+        return shuffled
 
     def _pick_classes(self, family: int, rng: np.random.Generator) -> tuple[Integers, Integers]:
         """Fine classes for the slots of one super class, and how often each was picked before in this batch."""
