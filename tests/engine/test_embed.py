@@ -253,6 +253,7 @@ def test_a_full_disk_is_told_before_the_work(
     with pytest.raises(StorageError, match="No space left on device; free space or choose another folder"):
         embed_table(encoder, files, tmp_path / "s", listener=events)
     assert not events
+    assert [path.name for path in tmp_path.iterdir()] == ["pictures"], "what little space there was is given back"
 
 
 def test_a_file_system_that_cannot_reserve(

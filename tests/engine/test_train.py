@@ -443,6 +443,31 @@ def test_the_best_epoch_by_validation_is_kept(tmp_path: Path, recipe_file: Path,
     assert load_state(run.checkpoint)["best"] == 0.7
 
 
+def test_a_best_epoch_stopped_while_it_is_written_is_written_again(
+    tmp_path: Path, recipe_file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    measure, save, seen, saved = engine.measure, Encoder.save, {}, []
+
+    def rising(store: EmbeddingStore, metrics: list[str]) -> Any:
+        report = measure(store, metrics)
+        report.mean["hap"] = 0.1 * seen.setdefault(store.encoder, len(seen))  # type: ignore[index]
+        return report
+
+    def interrupted(self: Encoder, folder: Path) -> None:
+        saved.append(folder.name)
+        if saved == ["before", "best", "best"]:
+            raise KeyboardInterrupt
+        save(self, folder)
+
+    monkeypatch.setattr(engine, "measure", rising)
+    monkeypatch.setattr(Encoder, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(recipe_file, tmp_path / "run", "data.val=val")
+    run = run_recipe(recipe_file, tmp_path / "run", "data.val=val", resume=True)
+    assert saved == ["before", "best", "best", "best", "last"]
+    assert weights(run, "best") == weights(run, "last")
+
+
 def test_selected():
     assert selected({"hap": 0.5, "r@1.0": 0.2, "r@1.1": 0.6}, "hap") == 0.5
     assert selected({"hap": 0.5, "r@1.0": 0.2, "r@1.1": 0.6}, "r@1") == 0.2

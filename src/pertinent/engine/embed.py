@@ -119,7 +119,11 @@ class _Partial:
             shutil.rmtree(self.path, ignore_errors=True)
             self.path.mkdir(parents=True)
             self.vectors = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-            _reserve(path)
+            try:
+                _reserve(path)
+            except OSError:
+                shutil.rmtree(self.path, ignore_errors=True)
+                raise
 
     def add(self, rows: NDArray[np.int64], vectors: NDArray[np.float32] | None, damaged: list[str]) -> None:
         size = len(rows) + len(damaged)

@@ -87,10 +87,7 @@ def evaluate_all(
         block: as for `evaluate`.
         progress: as for `evaluate`.
     """
-    if ties is None:
-        ties = "expected" if similarity == "hamming" else "index"
-    if ties not in TIE_RULES:
-        raise UnknownNameError("tie rule", ties, TIE_RULES)
+    ties = tie_rule(ties, similarity)
     if not relevances:
         raise InputError("at least one relevance is needed")
     requests = {name: requests_of(metrics, relevance) for name, relevance in relevances.items()}
@@ -110,6 +107,19 @@ def evaluate_all(
         found = {one.name: _cluster_value(one, queries, tally.relevance, similarity) for one in clusters}
         reports[name] = tally.report(wanted, found, ranker.n_items, similarity)
     return reports
+
+
+def tie_rule(name: str | None, similarity: str) -> str:
+    """The rule for equal scores; by default "expected" for hamming, else "index".
+
+    Raises:
+        UnknownNameError: no such rule.
+    """
+    default = "expected" if similarity == "hamming" else "index"
+    rule = default if name is None else name
+    if rule not in TIE_RULES:
+        raise UnknownNameError("tie rule", rule, TIE_RULES)
+    return rule
 
 
 def _cluster_value(request: RequestedMetric, queries: Any, relevance: Relevance, similarity: str) -> tuple[float, int]:

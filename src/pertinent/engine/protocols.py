@@ -41,7 +41,7 @@ class Protocol:
     judgements: tuple[str, ...] = ()
 
     def relevances(
-        self, labels: Any, gallery_labels: Any = None, *, query_positions: Labels | None = None, n_items: int | None = None
+        self, labels: Any, gallery_labels: Any = None, query_positions: Labels | None = None
     ) -> dict[str, Relevance]:
         """What is relevant to what, one for each report; the only one is called "".
 
@@ -49,21 +49,15 @@ class Protocol:
             labels: `(Q,)`, `(Q, L)` or `(Q, C)` by kind; for judged labels the ground truth.
             gallery_labels: of the items; when left out the queries are the items.
             query_positions: `(Q,)` place of each query in a gallery that holds it, -1 for one that it does not hold.
-            n_items: G, for judged labels; when left out any gallery that holds the judged items fits.
         """
         if self.kind == "judged":
-            made = {
-                word: Relevance.judged(labels, word, n_items=n_items, query_positions=query_positions)
-                for word in self.judgements
-            }
+            made = {word: Relevance.judged(labels, word, query_positions=query_positions) for word in self.judgements}
             return made if len(made) > 1 else {"": next(iter(made.values()))}
         if self.kind == "tags":
             return {"": Relevance.tags(labels, gallery_labels, query_positions=query_positions)}
         if self.kind == "tree":
             return {
-                "": Relevance.tree(
-                    labels, gallery_labels, count_self=self.count_self, query_positions=query_positions
-                )
+                "": Relevance.tree(labels, gallery_labels, count_self=self.count_self, query_positions=query_positions)
             }
         fine, gallery_fine = _finest(labels), None if gallery_labels is None else _finest(gallery_labels)
         return {"": Relevance.classes(fine, gallery_fine, query_positions=query_positions)}
@@ -176,7 +170,7 @@ def evaluate_protocol(
         raise InputError(f"protocol {name} ranks a gallery for queries; pass both")
     if protocol.kind != "judged" and (gallery is None) != (gallery_labels is None):
         raise InputError(f"protocol {name}: pass the gallery and its labels, or neither")
-    made = protocol.relevances(labels, gallery_labels, query_positions=query_positions)
+    made = protocol.relevances(labels, gallery_labels, query_positions)
     return evaluate_all(
         queries,
         gallery,

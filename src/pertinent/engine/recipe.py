@@ -20,7 +20,7 @@ from pertinent.recipes import RECIPES, recipe_names
 from pertinent.registry import Registry
 
 # What the trainer knows and a recipe therefore need not say.
-SUPPLIED = frozenset({"num_classes", "dim", "proxy_labels"})
+SUPPLIED = frozenset({"num_classes", "dim", "bits", "proxy_labels"})
 
 
 class Open(Settings):

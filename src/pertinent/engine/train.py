@@ -169,6 +169,8 @@ class Trainer:
         terms = {key: loss(embeddings, labels) for key, loss in self.losses.items()}
         total = sum((self.recipe.losses[key].weight * term for key, term in terms.items()), start=torch.zeros(()))
         parts = {"loss": float(total.detach()), **{key: float(term.detach()) for key, term in terms.items()}}
+        for key, loss in self.losses.items():
+            parts |= {f"{key}.{name}": float(value) for name, value in getattr(loss, "components", {}).items()}
         self._require_finite(parts)
         self._descend(total)
         return parts
@@ -302,7 +304,7 @@ def make_losses(recipe: Recipe, labels: Tensor, dim: int) -> nn.ModuleDict:
         name = settings.loss or key
         known = LOSSES.options(name)
         classes = _num_classes(labels, settings.options.get("level") or 0, f"losses.{key}.level")
-        supplied: dict[str, Any] = {"dim": dim, "num_classes": classes}
+        supplied: dict[str, Any] = {"dim": dim, "bits": dim, "num_classes": classes}
         if "proxy_labels" in known:
             supplied["proxy_labels"] = torch.unique(labels, dim=0)
         filled = {option: value for option, value in supplied.items() if option in known}

@@ -107,6 +107,26 @@ def half_distances(queries: Codes, items: Codes, row: int) -> NDArray[np.uint16]
 
 
 @kernel
+def count_by_distance(
+    sides: tuple[Codes, Codes], positives: Positives, ignored: Lists
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many items, and how many relevant ones, lie at each distance of every query, `(B, 2 K + 1)` by half bits."""
+    queries, items = sides
+    n_rows, n_buckets = len(queries.positive), 2 * queries.bits + 1
+    every, relevant = np.zeros((n_rows, n_buckets), np.int64), np.zeros((n_rows, n_buckets), np.int64)
+    halves = np.empty(len(items.positive), np.uint16)
+    for row in range(n_rows):
+        _measure(queries, items, row, halves)
+        for item in range(len(halves)):
+            every[row, halves[item]] += 1
+        for place in range(ignored.offsets[row], ignored.offsets[row + 1]):
+            every[row, halves[ignored.ids[place]]] -= 1
+        for place in range(positives.lists.offsets[row], positives.lists.offsets[row + 1]):
+            relevant[row, halves[positives.lists.ids[place]]] += 1
+    return every, relevant
+
+
+@kernel
 def _ones(word: np.uint64) -> np.uint64:
     """Number of bits set; the compiler knows this form and uses the processor's own instruction."""
     word -= (word >> np.uint64(1)) & np.uint64(0x5555555555555555)
