@@ -105,9 +105,7 @@ def test_graded_relevance_of_tags(case):
     a, c = arrays(case), CASES[case]["graded_stable"]
     rel = Relevance.tags(a["q_lab"], a["db_lab"], graded=True)
     names = {f"acg@{c['at']}": "ACG", f"ndcg@{c['at']}": "NDCG", f"wap@{c['at']}": "WAP"}
-    report = evaluate(
-        a["q_out"], a["db_out"], relevance=rel, metrics=list(names), similarity="hamming", ties="index"
-    )
+    report = evaluate(a["q_out"], a["db_out"], relevance=rel, metrics=list(names), similarity="hamming", ties="index")
     for ours, theirs in names.items():
         # The original counts 0 for queries with nothing relevant in every mean, also in that of NDCG.
         assert np.nan_to_num(report.per_query[ours]).mean() == pytest.approx(c[theirs], abs=1e-12), ours
@@ -218,9 +216,9 @@ def test_accuracy_calculator(case):
             # The original's R is one too small here: an item does not match itself.
             assert got[name] < want
             continue
-        want = math.nan if want is None else want
+        expected = math.nan if want is None else want
         # pytorch-metric-learning's reciprocal ranks are float32.
-        assert got[name] == pytest.approx(want, abs=1e-6 if name == "mean_reciprocal_rank" else 1e-10, nan_ok=True)
+        assert got[name] == pytest.approx(expected, abs=1e-6 if name == "mean_reciprocal_rank" else 1e-10, nan_ok=True)
 
 
 # HAPPIER

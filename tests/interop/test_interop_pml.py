@@ -84,7 +84,9 @@ def test_large_ids_stay_apart_and_words_are_labels():
 def test_reciprocal_rank_alone():
     query, labels = data(np.random.default_rng(4))
     alone = AccuracyCalculator(include=("mean_reciprocal_rank",)).get_accuracy(query, labels)
-    assert alone == {"mean_reciprocal_rank": pytest.approx(AccuracyCalculator().get_accuracy(query, labels)["mean_reciprocal_rank"])}
+    assert alone == {
+        "mean_reciprocal_rank": pytest.approx(AccuracyCalculator().get_accuracy(query, labels)["mean_reciprocal_rank"])
+    }
 
 
 def test_items_that_do_not_match_themselves_are_counted_right():

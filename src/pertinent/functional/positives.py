@@ -108,7 +108,9 @@ def shared_items(owned: Lists, inverted: Lists, n_items: int, own: NDArray[np.in
     room = np.bincount(owned.rows, weights=inverted.lengths[owned.ids], minlength=len(own))
     most = int(np.minimum(room, n_items).sum())
     # One place more than there can be items, for the write that `_collect` does not keep.
-    found = Positives(Lists(np.zeros(len(own) + 1, np.int64), np.empty(most + 1, np.int64)), np.empty(most + 1, np.int64))
+    found = Positives(
+        Lists(np.zeros(len(own) + 1, np.int64), np.empty(most + 1, np.int64)), np.empty(most + 1, np.int64)
+    )
     end = _collect(owned, inverted, own, np.zeros(n_items, np.int32), found)
     levels = found.levels[:end]
     np.minimum(levels, top, out=levels)
