@@ -171,6 +171,20 @@ def test_describe_says_what_counts():
     assert Relevance.judged(GND, "hard").describe()["protocol"] == "hard"
 
 
+def test_labels_and_how_many_share_them():
+    rng = np.random.default_rng(20)
+    mine, theirs = rng.integers(-1, 4, (12, 2)), rng.integers(-1, 3, (30, 2))
+    theirs[5], theirs[9] = mine[0], mine[1]
+    own = np.full(12, -1)
+    own[:2] = 5, 9
+    rel = Relevance.tree(mine, theirs, query_positions=own)
+    for level in (0, 1):
+        np.testing.assert_array_equal(rel.labels(level)[0], mine[:, level])
+        np.testing.assert_array_equal(rel.labels(level)[1], theirs[:, level])
+        np.testing.assert_array_equal(rel.totals(level), rel.at(level).counts(slice(None))[:, 1])
+    assert Relevance.classes([0, 1], [-1, -1]).totals(0).tolist() == [0, 0]
+
+
 @pytest.mark.parametrize(
     ("make", "error", "says"),
     [

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from oracles import ranking
-from pertinent.engine.evaluate import Report, evaluate
+from pertinent.engine import ranker
+from pertinent.engine.evaluate import Report, evaluate, evaluate_all
 from pertinent.errors import InputError, UnknownNameError
 from pertinent.relevance import Relevance
 
@@ -77,9 +78,11 @@ def kinds(rng, n=30, gallery=45):
     }
 
 
+@pytest.mark.parametrize("way", ["count", "sort"])
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("kind", list(kinds(np.random.default_rng(0))))
-def test_every_metric_agrees_with_its_definition(kind, ties):
+def test_every_metric_agrees_with_its_definition(kind, ties, way, monkeypatch):
+    monkeypatch.setattr(ranker, "COUNTED", -1 if way == "sort" else 1000)
     rng = np.random.default_rng(0)
     rel, gallery_size = kinds(rng)[kind]
     queries = embeddings(rng, 30, ties)
@@ -190,6 +193,106 @@ def test_report_goes_to_json_and_back():
         Report.from_json({})
 
 
+def tied_data(rng):
+    queries, gallery = rng.choice([-1.0, 1.0], (12, 3)), rng.choice([-1.0, 1.0], (30, 3))
+    return queries, gallery, Relevance.tags(rng.random((12, 4)) < 0.3, rng.random((30, 4)) < 0.3)
+
+
+def test_the_report_says_how_much_ties_matter():
+    queries, gallery, rel = tied_data(np.random.default_rng(7))
+    names = ["ap", "r@1", "p@5"]
+    given = {"relevance": rel, "metrics": names, "similarity": "hamming"}
+    expected, index = evaluate(queries, gallery, **given), evaluate(queries, gallery, **given, ties="index")
+    assert (expected.ties, index.ties) == ("expected", "index")
+    for name in names:
+        worst, mean, best = expected.tie_range[name]
+        assert worst < mean < best
+        assert mean == pytest.approx(expected.mean[name])
+        assert worst <= index.mean[name] <= best
+        assert index.tie_range[name] == expected.tie_range[name]
+    assert 0 < expected.tied_queries <= 12
+    (note,) = expected.notes()
+    assert note.startswith(f"{expected.tied_queries} of 12 queries have items of different relevance with equal scores")
+
+
+def test_order_of_the_gallery_does_not_change_the_mean_over_ties():
+    rng = np.random.default_rng(8)
+    queries, gallery, rel = tied_data(rng)
+    order = rng.permutation(30)
+    tags = rng.random((12, 4)) < 0.3, rng.random((30, 4)) < 0.3
+    names = ["ap", "ap@5/hits", "ndcg", "mrr", "rp", "mp@3", "wap@4"]
+    given = {"metrics": names, "similarity": "hamming"}
+    plain = evaluate(queries, gallery, relevance=Relevance.tags(*tags), **given)
+    moved = evaluate(queries, gallery[order], relevance=Relevance.tags(tags[0], tags[1][order]), **given)
+    for name, values in plain.per_query.items():
+        np.testing.assert_allclose(moved.per_query[name], values, rtol=1e-12, err_msg=name)
+
+
+def test_equals_of_one_level_are_no_ties_that_matter():
+    x = np.repeat(np.eye(3), 3, axis=0)
+    report = evaluate(x, relevance=Relevance.classes(np.repeat([0, 1, 2], 3)), metrics=["ap", "r@1"])
+    assert (report.tied_queries, dict(report.tie_range), report.notes()) == (0, {}, [])
+
+
+@pytest.mark.parametrize("kind", ["tree", "tags"])
+def test_metrics_with_cuts_alone_need_not_rank_everything(kind):
+    """By codes, what lies beyond the largest cut is left out; the values are the same as with all."""
+    rng = np.random.default_rng(9)
+    queries, gallery = rng.standard_normal((20, 6)), rng.standard_normal((50, 6))
+    labels, theirs = rng.integers(-1, 3, (20, 2)), rng.integers(-1, 3, (50, 2))
+    rel = Relevance.tree(labels, theirs)
+    if kind == "tags":
+        rel = Relevance.tags(rng.random((20, 4)) < 0.4, rng.random((50, 4)) < 0.4, graded=True)
+    cuts = ["ap@3", "ap@9/hits", "ap@4/all", "hap@7", "ndcg@9", "r@1", "p@5", "topn@9", "mp@6", "acg@9", "wap@5"]
+    for ties in ("index", "expected"):
+        given = {"relevance": rel, "similarity": "hamming", "ties": ties}
+        short = evaluate(queries, gallery, metrics=cuts, **given)
+        whole = evaluate(queries, gallery, metrics=[*cuts, "ap"], **given)
+        for name, values in short.per_query.items():
+            np.testing.assert_allclose(values, whole.per_query[name], rtol=1e-12, err_msg=name)
+            assert short.tie_range[name] == pytest.approx(whole.tie_range[name])
+        assert dict(short.limits) == {}
+
+
+def test_several_relevances_in_one_pass():
+    rng = np.random.default_rng(10)
+    x, labels = embeddings(rng, 40), rng.integers(0, 5, (40, 2))
+    rels = {"fine": Relevance.classes(labels[:, 0]), "coarse": Relevance.classes(labels[:, 1])}
+    together = evaluate_all(x, relevances=rels, metrics=["ap", "r@3"])
+    for name, rel in rels.items():
+        assert together[name].mean == evaluate(x, relevance=rel, metrics=["ap", "r@3"]).mean
+    with pytest.raises(InputError, match="at least one relevance"):
+        evaluate_all(x, relevances={}, metrics=["ap"])
+
+
+def test_cluster_metrics():
+    rng = np.random.default_rng(11)
+    labels = np.repeat(np.arange(5), 12)
+    x = 8 * rng.standard_normal((5, 6))[labels] + 0.1 * rng.standard_normal((60, 6))
+    labels[[3, 50]] = -1
+    rel = Relevance.tree(np.stack([labels, np.where(labels < 0, -1, labels // 3)], 1))
+    report = evaluate(x, relevance=rel, metrics=["nmi", "ap", "ami.0", "nmi/geometric"], similarity="euclidean")
+    assert list(report.mean) == ["nmi.0", "nmi.1", "ap.0", "ap.1", "ami.0", "nmi/geometric.0", "nmi/geometric.1"]
+    assert report.mean["nmi.0"] == report.mean["ami.0"] == pytest.approx(1.0)
+    assert report.mean["nmi.1"] < 1
+    assert report.skipped["nmi.0"] == 2
+    assert set(report.per_query) == {"ap.0", "ap.1"}
+    assert "unlabelled items are left out" in report.convention["nmi.0"]
+    alone = evaluate(x, relevance=Relevance.classes(labels), metrics=["nmi"], similarity="hamming")
+    assert 0.5 < alone.mean["nmi"] <= 1
+    nothing = evaluate(x, relevance=Relevance.classes(np.full(60, -1)), metrics=["nmi"])
+    assert math.isnan(nothing.mean["nmi"])
+
+
+def test_tie_range_and_limits_go_to_json_and_back():
+    queries, gallery, rel = tied_data(np.random.default_rng(12))
+    report = evaluate(queries, gallery, relevance=rel, metrics=["ap", "r@1"], similarity="hamming")
+    again = Report.from_json(json.loads(json.dumps(report.to_json(), allow_nan=False)))
+    assert again.tie_range == report.tie_range
+    assert again.tied_queries == report.tied_queries
+    assert again.notes() == report.notes()
+
+
 @pytest.mark.parametrize(
     ("change", "error", "says"),
     [
@@ -202,6 +305,7 @@ def test_report_goes_to_json_and_back():
         ({"similarity": "cos"}, UnknownNameError, "similarity 'cos'; did you mean 'cosine'"),
         ({"ties": "random"}, UnknownNameError, "tie rule"),
         ({"block": 0}, InputError, "at least 1 query"),
+        ({"relevance": Relevance.tags(np.ones((4, 1))), "metrics": ["nmi"]}, InputError, "needs classes or a tree"),
         ({"queries": np.full((4, 2), np.nan)}, InputError, "queries row 0 holds NaN"),
         ({"queries": np.ones((3, 2))}, InputError, "made for 4 queries, there are 3"),
         ({"gallery": np.ones((3, 2))}, InputError, "made for 4 items, the gallery has 3"),

@@ -1,157 +1,121 @@
+"""Our losses inside pytorch-metric-learning's trainers and containers, and both kinds in a plain loop."""
+
 from __future__ import annotations
 
-import math
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
-from pertinent.errors import InputError, UnknownNameError
-from pertinent.interop import pml
-from pertinent.interop.pml import AccuracyCalculator
+from pertinent.losses import CalibrationLoss, ClusterLoss, HAPLoss, HISTLoss, PMLLoss, TripletLoss
 
-NO_CLUSTERS = ("NMI", "AMI")
+pytest.importorskip("pytorch_metric_learning")
+from pytorch_metric_learning import losses, miners, trainers
 
-
-def data(rng, n=80, classes=9, dim=6):
-    """Whole numbers, so that distances are exact and differ from each other in every library."""
-    return torch.from_numpy(rng.integers(0, 1024, (n, dim))).float(), torch.from_numpy(rng.integers(0, classes, n))
+CLASSES, PER_CLASS, WIDTH = 6, 4, 12
 
 
-@pytest.fixture(scope="module")
-def original():
-    module = pytest.importorskip("pytorch_metric_learning.utils.accuracy_calculator")
-    return lambda **options: module.AccuracyCalculator(device=torch.device("cpu"), **options)
+def data() -> tuple[Tensor, Tensor]:
+    """Noisy classes in two groups, and their labels, fine and coarse."""
+    generator = torch.Generator().manual_seed(0)
+    fine = torch.arange(CLASSES).repeat_interleave(PER_CLASS)
+    centres = torch.randn(CLASSES, WIDTH, generator=generator)
+    x = centres[fine] + torch.randn(len(fine), WIDTH, generator=generator)
+    return x, torch.stack([fine, fine % 2], dim=1)
 
 
-@pytest.mark.parametrize("k", [None, "max_bin_count", 1, 4, 30])
-@pytest.mark.parametrize("options", [{}, {"avg_of_avgs": True}, {"return_per_class": True}])
-@pytest.mark.parametrize("gallery", ["own", "other", "begins with the queries"])
-def test_numbers_of_the_original(original, k, options, gallery):
-    rng = np.random.default_rng(0)
-    query, labels = data(rng)
-    labels[:2] = torch.tensor([50, 51])
-    given = [query, labels]
-    if gallery != "own":
-        more, theirs = data(rng, 60, 7)
-        head = gallery != "other"
-        given += [torch.cat([query, more]), torch.cat([labels, theirs]), True] if head else [more, theirs]
-    want = original(k=k, exclude=NO_CLUSTERS, **options).get_accuracy(*given)
-    got = AccuracyCalculator(k=k, exclude=NO_CLUSTERS, **options).get_accuracy(*given)
-    assert set(got) == set(want)
-    for name in want:
-        np.testing.assert_allclose(got[name], want[name], rtol=1e-6, err_msg=name)
+class Net(nn.Sequential):
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        super().__init__(nn.Linear(WIDTH, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.normalize(super().forward(x))
 
 
-def test_clustering_by_the_same_clusters(original):
-    rng = np.random.default_rng(1)
-    query, labels = data(rng)
-
-    def k_means(x, n_clusters):
-        assert x.shape == (80, 6)
-        return torch.arange(len(x)) % n_clusters
-
-    want = original(include=NO_CLUSTERS, kmeans_func=k_means).get_accuracy(query, labels)
-    got = AccuracyCalculator(include=NO_CLUSTERS, kmeans_func=k_means).get_accuracy(query.numpy(), labels.numpy())
-    assert got == pytest.approx(want)
-    own = AccuracyCalculator(include=["NMI"]).get_accuracy(query, labels)
-    assert 0 < own["NMI"] < 1
-
-
-def test_a_comparison_of_labels(original, monkeypatch):
-    monkeypatch.setattr(pml, "COMPARED_PAIRS", 500)
-    query, labels = data(np.random.default_rng(2))
-    given = {"exclude": NO_CLUSTERS, "label_comparison_fn": lambda x, y: (x - y).abs() <= 1}
-    want = original(**given).get_accuracy(query, labels)
-    assert AccuracyCalculator(**given).get_accuracy(query, labels) == pytest.approx(want, rel=1e-6)
+def train(net: nn.Module, loss: nn.Module, labels: Tensor, steps: int = 40) -> list[float]:
+    """A training loop with nothing of ours in it but the loss."""
+    x, _ = data()
+    optimiser = torch.optim.Adam([*net.parameters(), *loss.parameters()], lr=0.02)
+    values = []
+    for _ in range(steps):
+        value = loss(net(x), labels)
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        values.append(value.item())
+    return values
 
 
-def test_a_number_beyond_the_gallery_changes_nothing():
-    query, labels = data(np.random.default_rng(3), 20, 3)
-    whole = AccuracyCalculator(exclude=NO_CLUSTERS).get_accuracy(query, labels)
-    assert AccuracyCalculator(k=1000, exclude=NO_CLUSTERS).get_accuracy(query, labels) == whole
-
-
-def test_large_ids_stay_apart_and_words_are_labels():
-    x = torch.eye(4)[[0, 0, 1, 1]] + 0.01 * torch.arange(4)[:, None]
-    first = AccuracyCalculator(include=["precision_at_1"])
-    far = torch.tensor([2**24, 2**24 + 1, 2**24, 2**24 + 1])
-    assert first.get_accuracy(x, far) == {"precision_at_1": 0.0}
-    assert first.get_accuracy(x, np.array(["a", "a", "b", "b"])) == {"precision_at_1": 1.0}
-    assert first.get_accuracy(x, torch.tensor([-1, -1, 0, 0])) == {"precision_at_1": 1.0}
-
-
-def test_reciprocal_rank_alone():
-    query, labels = data(np.random.default_rng(4))
-    alone = AccuracyCalculator(include=("mean_reciprocal_rank",)).get_accuracy(query, labels)
-    assert alone == {
-        "mean_reciprocal_rank": pytest.approx(AccuracyCalculator().get_accuracy(query, labels)["mean_reciprocal_rank"])
+def plain() -> dict[str, tuple[nn.Module, Tensor]]:
+    tree = data()[1]
+    tags = nn.functional.one_hot(tree[:, 0]).bool() | nn.functional.one_hot(tree[:, 0] // 3, CLASSES).bool()
+    return {
+        "ours on a tree": (HAPLoss(), tree),
+        "theirs on a tree": (PMLLoss(losses.MultiSimilarityLoss(), miners.MultiSimilarityMiner(), level=1), tree),
+        "theirs on all levels": (PMLLoss("SupConLoss", weights=[0.7, 0.3]), tree),
+        "theirs on tags": (PMLLoss("CircleLoss"), tags),
+        "theirs on tags with a miner": (PMLLoss("TripletMarginLoss", "BatchHardMiner", options={"margin": 0.3}), tags),
+        "theirs with parameters": (
+            PMLLoss("ProxyAnchorLoss", options={"num_classes": CLASSES, "embedding_size": 8}),
+            tree,
+        ),
     }
 
 
-def test_items_that_do_not_match_themselves_are_counted_right():
-    x, y = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([[0, 0], [0, 1], [0, 2]])
-    calculator = AccuracyCalculator(
-        exclude=NO_CLUSTERS, label_comparison_fn=lambda a, b: (a[..., 0] == b[..., 0]) & (a[..., 1] != b[..., 1])
+@pytest.mark.parametrize("name", plain())
+def test_plain_loop(name: str) -> None:
+    loss, labels = plain()[name]
+    values = train(Net(), loss, labels)
+    assert values[-1] < 0.8 * values[0]
+
+
+def test_multiple_losses_hold_both_kinds() -> None:
+    x, tree = data()
+    ours, theirs = {"cluster": ClusterLoss(CLASSES, 8), "calibration": CalibrationLoss()}, losses.MultiSimilarityLoss()
+    every = losses.MultipleLosses({**ours, "theirs": theirs}, weights={"cluster": 1, "calibration": 0.1, "theirs": 0.5})
+    embeddings, fine = Net()(x), tree[:, 0]
+    expected = ours["cluster"](embeddings, fine) + 0.1 * ours["calibration"](embeddings, fine)
+    torch.testing.assert_close(every(embeddings, fine), expected + 0.5 * theirs(embeddings, fine))
+    values = train(Net(), every, fine)
+    assert values[-1] < 0.8 * values[0]
+
+
+def test_their_miners_feed_our_pair_losses() -> None:
+    x, tree = data()
+    embeddings, fine = Net()(x), tree[:, 0]
+    every = losses.MultipleLosses([TripletLoss(0.2)], [miners.TripletMarginMiner(margin=0.2)])
+    mined = miners.TripletMarginMiner(margin=0.2)(embeddings, fine)
+    torch.testing.assert_close(every(embeddings, fine), TripletLoss(0.2)(embeddings, fine, mined))
+
+
+# Their trainer shows the loss in its progress bar without detaching it.
+@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad=True to a scalar")
+@pytest.mark.parametrize("name", ["listwise", "with parameters", "mined"])
+def test_their_trainer(name: str) -> None:
+    x, tree = data()
+    loss: nn.Module = {
+        "listwise": HAPLoss,
+        "with parameters": lambda: HISTLoss(CLASSES, 8, hidden=8, tau=4.0),
+        "mined": lambda: TripletLoss(0.3),
+    }[name]()
+    net = Net()
+    before = loss(net(x), tree[:, 0]).item()
+    extra: dict[str, Any] = {"mining_funcs": {"tuple_miner": miners.BatchHardMiner()}} if name == "mined" else {}
+    optimizers = {"trunk_optimizer": torch.optim.Adam(net.parameters(), lr=0.02)}
+    if list(loss.parameters()):
+        optimizers["metric_loss_optimizer"] = torch.optim.Adam(loss.parameters(), lr=0.02)
+    trainer = trainers.MetricLossOnly(
+        models={"trunk": net},
+        optimizers=optimizers,
+        batch_size=len(x),
+        loss_funcs={"metric_loss": loss},
+        dataset=TensorDataset(x, tree[:, 0]),
+        dataloader_num_workers=0,
+        data_device=torch.device("cpu"),
+        **extra,
     )
-    assert calculator.get_accuracy(x, y) == dict.fromkeys(pml.RANKED, 1.0)
-
-
-def test_nothing_relevant_is_nan():
-    x = torch.eye(3)
-    got = AccuracyCalculator(exclude=NO_CLUSTERS).get_accuracy(x, torch.arange(3))
-    assert all(math.isnan(value) for value in got.values())
-    each = AccuracyCalculator(include=["r_precision"], return_per_class=True).get_accuracy(x, torch.arange(3))
-    np.testing.assert_array_equal(each["r_precision"], [math.nan] * 3)
-
-
-def test_metrics_of_one_call():
-    query, labels = data(np.random.default_rng(5))
-    calculator = AccuracyCalculator(include=["precision_at_1", "r_precision"])
-    assert list(calculator.get_accuracy(query, labels, include=["r_precision"])) == ["r_precision"]
-    assert list(calculator.get_accuracy(query, labels, exclude=["r_precision"])) == ["precision_at_1"]
-    with pytest.raises(UnknownNameError, match="NMI"):
-        calculator.get_accuracy(query, labels, include=["NMI"])
-
-
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        ({"avg_of_avgs": True, "return_per_class": True}, "exclude each other"),
-        ({"k": 0}, "from 1 on"),
-        ({"k": "all"}, "max_bin_count"),
-        ({"k": True}, "from 1 on"),
-        ({"device": "cuda"}, "works on the CPU"),
-        ({"knn_func": print}, "similarity="),
-        ({"label_comparison_fn": torch.eq}, "exclude NMI and AMI"),
-        ({"include": "NMI"}, "lists of metrics"),
-        ({"include": ["precision_at_2"]}, "precision_at_1"),
-    ],
-)
-def test_arguments_that_do_not_fit(options, says):
-    with pytest.raises((InputError, UnknownNameError), match=says):
-        AccuracyCalculator(**options)
-
-
-def test_the_cpu_is_fine():
-    AccuracyCalculator(device=torch.device("cpu"))
-
-
-@pytest.mark.parametrize(
-    ("given", "options", "says"),
-    [
-        ((torch.ones(3, 2), torch.ones(2)), {}, "same length"),
-        ((torch.ones(3, 2), torch.ones(3), torch.ones(4, 2)), {}, "reference_labels are missing"),
-        ((torch.ones(3, 2), torch.ones(3), torch.zeros(4, 2), torch.ones(4), True), {}, "begins with the queries"),
-        ((torch.ones(3, 2), torch.ones(3, 2)), {"exclude": NO_CLUSTERS}, "need a label_comparison_fn"),
-        ((torch.ones(3, 2), torch.ones(3, 2)), {"include": NO_CLUSTERS}, "one label an item"),
-        (
-            (torch.ones(3, 2), torch.ones(3)),
-            {"exclude": NO_CLUSTERS, "label_comparison_fn": lambda x, y: x - y},
-            "must return bool",
-        ),
-    ],
-)
-def test_inputs_that_do_not_fit(given, options, says):
-    with pytest.raises(InputError, match=says):
-        AccuracyCalculator(**options).get_accuracy(*given)
+    trainer.train(num_epochs=30)
+    assert loss(net(x), tree[:, 0]).item() < 0.8 * before
