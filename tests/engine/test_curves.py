@@ -84,7 +84,7 @@ def test_metrics_over_cuts():
     assert list(rises) == [1, 2, 8, 29]
     assert list(rises.values()) == sorted(rises.values())
     assert metric_curve("r@K.0", [2], x, relevance=Relevance.tree(labels)) == {2: rises[2]}
-    with pytest.raises(InputError, match="name a level, such as 'r@K.0'"):
+    with pytest.raises(InputError, match=r"name a level, such as 'r@K\.0'"):
         metric_curve("r@K", [1], x, relevance=Relevance.tree(labels))
     with pytest.raises(InputError, match="with @K"):
         metric_curve("r@1", [1], x, relevance=Relevance.tree(labels))

@@ -217,7 +217,7 @@ def test_the_report_says_how_much_ties_matter():
 
 def test_order_of_the_gallery_does_not_change_the_mean_over_ties():
     rng = np.random.default_rng(8)
-    queries, gallery, rel = tied_data(rng)
+    queries, gallery, _ = tied_data(rng)
     order = rng.permutation(30)
     tags = rng.random((12, 4)) < 0.3, rng.random((30, 4)) < 0.3
     names = ["ap", "ap@5/hits", "ndcg", "mrr", "rp", "mp@3", "wap@4"]
