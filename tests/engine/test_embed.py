@@ -120,7 +120,7 @@ def test_progress_is_noted_while_work_goes_on(
     noted = []
 
     def act(event: dict[str, Any]) -> None:
-        noted.append(json.loads((tmp_path / ".s.partial" / "progress.json").read_text())["done"])
+        noted.append(json.loads((tmp_path / ".s.partial" / "progress-0-of-1.json").read_text())["done"])
 
     embed_table(encoder, files, tmp_path / "s", batch_size=4, listener=Listening(act))
     assert noted == [4, 8, 10]
@@ -145,7 +145,7 @@ def test_what_another_encoder_or_table_began_is_not_gone_on_with(encoder: Encode
     assert redo(encoder, files.subset(range(9)), tmp_path / "s") == [5, 9]
 
 
-@pytest.mark.parametrize("name", ["progress.json", "vectors.npy"])
+@pytest.mark.parametrize("name", ["progress-0-of-1.json", "vectors.npy"])
 @pytest.mark.parametrize("contents", [None, b"", b"[]", b"{}"])
 def test_a_damaged_beginning_is_done_again(
     encoder: Encoder, files: ImageTable, tmp_path: Path, name: str, contents: bytes | None

@@ -102,7 +102,7 @@ def test_every_problem_is_told_at_once_and_before_any_work(recipe_file: Path):
         "losses.hap.tau: Input should be a valid number, got 'abc'",
         "sampler.per_clas: unknown option of sampler m_per_class; did you mean 'per_class'?",
         "evaluate: unknown metric 'hpa'; did you mean",
-        "optim.schedule.name: Input should be 'constant', 'cosine' or 'step', got 'cosin'",
+        "optim.schedule.name: Input should be 'constant', 'cosine', 'linear' or 'step', got 'cosin'",
         "preprocess.crop: Input should be greater than 0, got 0",
     ):
         assert any(problem.startswith(said) for problem in problems), (said, problems)

@@ -16,7 +16,7 @@ def test_where_everything_lies():
     found = {
         run.recipe_path: "recipe.yaml",
         run.log_path: "log.jsonl",
-        run.checkpoint: "checkpoint",
+        run.checkpoint(3, 12): "checkpoints/00003-0000012",
         run.index: "index",
         run.report: "report.html",
         run.encoder("best"): "best",

@@ -16,12 +16,13 @@ import torch
 
 from builders import Listening, recipe_of, run_recipe, write_pictures, write_recipe
 from pertinent.engine import train as engine
+from pertinent.engine.building import make_encoder, make_losses, selected
 from pertinent.engine.checkpoint import load_state
 from pertinent.engine.events import read_events, silent
 from pertinent.engine.loader import Batch
 from pertinent.engine.recipe import Recipe
 from pertinent.engine.run import Run
-from pertinent.engine.train import Trainer, make_encoder, make_losses, selected, train
+from pertinent.engine.train import Trainer, train
 from pertinent.errors import DataError, ImageError, InputError, StorageError, TrainingError
 from pertinent.index import Index
 from pertinent.losses import ClusterLoss, HAPLoss
@@ -50,7 +51,7 @@ def same_state(a: Any, b: Any, where: str = "") -> None:
 
 
 def same_run(one: Run, other: Run) -> None:
-    same_state(load_state(one.checkpoint), load_state(other.checkpoint))
+    same_state(load_state(one.checkpoints()[-1]), load_state(other.checkpoints()[-1]))
     for name in ("before", "best", "last"):
         assert weights(one, name) == weights(other, name)
     np.testing.assert_array_equal(
@@ -74,7 +75,7 @@ def test_the_run_folder(finished_run: Run):
     encoder, store = ["", "/encoder.json", "/encoder.safetensors"], ["", *(f"/{name}" for name in STORE_FILES)]
     wanted = {
         "": ["log.jsonl", "recipe.yaml", "evaluations", "stores"],
-        "checkpoint": ["", "/state.json", "/state.safetensors"],
+        "checkpoints": ["", *(f"/00002-0000000{name}" for name in ("", "/state.json", "/state.safetensors"))],
         "index": ["", "/index.json"],
         "evaluations/": ["before.json", "before.npz", "best.json", "best.npz"],
         **dict.fromkeys(("before", "best", "last"), encoder),
@@ -181,7 +182,7 @@ def test_ctrl_c_within_a_step_waits_until_the_step_is_whole(
     monkeypatch.setattr(torch.optim.Adam, "step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_recipe(recipe_file, tmp_path / "run")
-    assert load_state(tmp_path / "run" / "checkpoint")["place"] == [1, 2]
+    assert load_state(Run(tmp_path / "run").checkpoints()[-1])["place"] == [1, 2]
     same_run(run_recipe(recipe_file, tmp_path / "run", resume=True), finished_run)
 
 
@@ -237,13 +238,17 @@ def test_stopped_before_the_first_checkpoint_it_begins_anew(tmp_path: Path, reci
     assert weights(run, "before") == weights(finished_run, "before")
 
 
-def test_a_checkpoint_left_aside_by_a_crash_is_found(tmp_path: Path, recipe_file: Path):
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path, recipe_file: Path, finished_run: Run):
     with pytest.raises(KeyboardInterrupt):
-        run_recipe(recipe_file, tmp_path / "run", listener=stop_at(2, 1))
-    (tmp_path / "run" / "checkpoint").rename(tmp_path / "run" / ".checkpoint.old")
+        run_recipe(recipe_file, tmp_path / "run", "train.keep=2", listener=stop_at(2, 1))
+    newest = Run(tmp_path / "run").checkpoints()[-1]
+    assert newest.name == "00001-0000001"
+    (newest / "state.safetensors").write_bytes(b"nothing")
     events = Listening()
-    run_recipe(recipe_file, tmp_path / "run", resume=True, listener=events)
-    assert events[0] == {"event": "resume", "epoch": 1, "step": 1}
+    run = run_recipe(recipe_file, tmp_path / "run", resume=True, listener=events)
+    assert (events[0]["epoch"], events[0]["step"]) == (1, 0)
+    assert "00001-0000001 is damaged" in events[0]["damaged"][0]
+    same_run(run, finished_run)
 
 
 def test_a_finished_run_may_be_resumed_to_measure_again(tmp_path: Path, recipe_file: Path, finished_run: Run):
@@ -349,7 +354,7 @@ def test_a_loss_that_is_not_finite_stops_training_and_names_the_place(
         run_recipe(recipe_file, tmp_path / "run")
     assert str(error.value).startswith("loss, cluster became nan in epoch 2, step 2; lower optim.lr")
     assert str(tmp_path / "run") in str(error.value)
-    assert load_state(tmp_path / "run" / "checkpoint")["place"] == [1, 0], "what was written before is intact"
+    assert load_state(Run(tmp_path / "run").checkpoints()[-1])["place"] == [1, 0], "what was written before is intact"
     Encoder.load(tmp_path / "run" / "before")
 
 
@@ -375,7 +380,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
     said = "No space left on device; free space or choose another folder, then run the same command again"
     with pytest.raises(StorageError, match=said):
         run_recipe(recipe_file, tmp_path / "run", listener=Listening(act))
-    assert load_state(tmp_path / "run" / "checkpoint")["place"] == [1, 0]
+    assert load_state(Run(tmp_path / "run").checkpoints()[-1])["place"] == [1, 0]
     assert not [path for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
     monkeypatch.undo()
     same_run(run_recipe(recipe_file, tmp_path / "run", resume=True), finished_run)
@@ -440,7 +445,7 @@ def test_the_best_epoch_by_validation_is_kept(tmp_path: Path, recipe_file: Path,
     run = run_recipe(recipe_file, tmp_path / "run", "data.val=val", "train.epochs=3", listener=Listening(act))
     assert [value for value, _ in prints] == [0.3, 0.7, 0.5]
     assert prints[0][1] != prints[1][1] == prints[2][1] == weights(run, "best") != weights(run, "last")
-    assert load_state(run.checkpoint)["best"] == 0.7
+    assert load_state(run.checkpoints()[-1])["best"] == 0.7
 
 
 def test_a_best_epoch_stopped_while_it_is_written_is_written_again(
@@ -556,7 +561,7 @@ def test_warm_up_trains_the_head_alone(tmp_path: Path, recipe_file: Path):
 
     def act(event: dict[str, Any]) -> None:
         if event["event"] == "epoch":
-            first.append(load_state(tmp_path / "run" / "checkpoint")["encoder"])
+            first.append(load_state(Run(tmp_path / "run").checkpoints()[-1])["encoder"])
 
     words = ["train.warmup_epochs=1", "model.pool=gem"]
     run = run_recipe(recipe_file, tmp_path / "run", *words, listener=Listening(act))
@@ -606,6 +611,6 @@ def test_a_batch_with_fewer_than_two_pictures_is_passed_over(tmp_path: Path, rec
     trainer = Trainer(recipe_of(recipe_file), Run(tmp_path), silent)
     before = trainer.encoder.fingerprint()
     batch = Batch(torch.zeros(1, 3, 24, 24), torch.tensor([0]), [ImageError("a.png", "truncated")])
-    assert trainer._step(batch) == {}
+    assert trainer._step([batch]) == {}
     assert trainer.damaged == {"a.png: truncated"}
     assert trainer.encoder.fingerprint() == before

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from pertinent.cli.demo import FLAT, RECIPE
+from pertinent.engine.building import make_encoder, make_losses
 from pertinent.engine.check import check_recipe
 from pertinent.engine.measure import load_evaluation
 from pertinent.engine.recipe import Recipe, load_recipe
-from pertinent.engine.train import make_encoder, make_losses, train
+from pertinent.engine.train import train
 from pertinent.losses import ClusterLoss, HAPLoss
 from pertinent.recipes import recipe_names
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pertinent.data.audit import audit, is_damage
 from pertinent.data.samplers import SAMPLERS
 from pertinent.data.table import ImageTable
+from pertinent.engine.building import make_encoder, make_losses
 from pertinent.engine.loader import compact_labels
 from pertinent.engine.recipe import Recipe
 from pertinent.engine.run import open_dataset
-from pertinent.engine.train import make_encoder, make_losses
 from pertinent.errors import PertinentError
 
 

@@ -49,6 +49,23 @@ def load_state(folder: Path) -> dict[str, Any]:
     return state
 
 
+def load_newest(folders: list[Path]) -> tuple[dict[str, Any], list[str]] | None:
+    """Read the newest state that is whole, and tell what is wrong with those after it; None if there is none.
+
+    Raises:
+        StorageError: there are states, and all are damaged; the message is that of the newest.
+    """
+    problems: list[StorageError] = []
+    for folder in reversed(folders):
+        try:
+            return load_state(folder), [str(problem) for problem in problems]
+        except StorageError as error:
+            problems.append(error)
+    if problems:
+        raise problems[0]
+    return None
+
+
 def random_state() -> dict[str, Any]:
     """The state of every random generator in use: Python's, NumPy's, torch's and that of each GPU."""
     kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from pertinent.data.table import ImageTable, Judgement
+from pertinent.engine.distributed import World
 from pertinent.engine.events import Listener, Rate, silent
 from pertinent.engine.loader import Pictures, ordered_loader
 from pertinent.errors import DataError, StorageError
@@ -37,8 +38,11 @@ def embed_table(
     workers: int = 0,
     listener: Listener = silent,
     extra: dict[str, Any] | None = None,
+    world: World | None = None,
 ) -> EmbeddingStore:
     """Embed every picture of a table and write a store; an interrupted call goes on where it stopped.
+
+    Several processes embed a part each and see the same folder; the first one writes the store.
 
     Args:
         encoder: used in evaluation mode; its mode is left as it was.
@@ -49,23 +53,25 @@ def embed_table(
         workers: processes that decode.
         listener: hears `embed` events with `done`, `total`, `rate` (pictures/s) and `eta` (s).
         extra: further facts for the manifest.
+        world: the processes; None is one alone. Work that was begun by another number of processes is begun anew.
 
     Raises:
         ImageError: a damaged picture, unless `skip_damaged`.
         DataError: no picture, or none that can be read.
         StorageError: the folder cannot be written, or holds other files than a store's.
     """
-    partial = _Partial.open(Path(folder), encoder, table, skip_damaged)
-    loader = ordered_loader(
-        Pictures(table, encoder.preprocess.build(), skip_damaged), partial.done, batch_size, workers
-    )
-    rate = Rate(len(table), partial.done)
+    partial = _Partial.open(Path(folder), encoder, table, skip_damaged, world or World())
+    pictures = Pictures(table, encoder.preprocess.build(), skip_damaged)
+    loader = ordered_loader(pictures, range(partial.done, partial.end), batch_size, workers)
+    total = partial.end - partial.start
+    rate = Rate(total, partial.done - partial.start)
     try:
         with evaluation_mode(encoder):
             for batch in loader:
                 vectors = encoder(batch.pixels.to(encoder.device)).cpu().numpy() if len(batch.rows) else None
                 partial.add(batch.rows.numpy(), vectors, [str(error) for error in batch.damaged])
-                listener({"event": "embed", "done": partial.done, "total": len(table), **rate.add(partial.last)})
+                done = partial.done - partial.start
+                listener({"event": "embed", "done": done, "total": total, **rate.add(partial.last)})
         partial.save()
     except BaseException:
         # Whatever stopped it, what is done is noted, so that the same command goes on from here.
@@ -76,12 +82,15 @@ def embed_table(
 
 
 class _Partial:
-    """A store in the making: vectors on disk, a mask of good rows, and how far it got."""
+    """A store in the making: vectors on disk, which rows are this process's, and how far it got with them."""
 
-    def __init__(self, folder: Path, table: ImageTable, key: dict[str, str], dim: int) -> None:
-        self.folder, self.table, self.key = folder, table, key
+    def __init__(self, folder: Path, table: ImageTable, key: dict[str, str], dim: int, world: World) -> None:
+        self.folder, self.table, self.key, self.world = folder, table, key, world
         self.path = folder.with_name(f".{folder.name}.partial")
-        self.done, self.last = 0, 0
+        self.progress = self.path / f"progress-{world.rank}-of-{world.size}.json"
+        share = world.share(len(table))
+        self.start, self.end = share.start or 0, share.stop
+        self.done, self.last = self.start, 0
         self.damaged: list[str] = []
         self.bad_rows: list[int] = []
         self.saved = time.monotonic()
@@ -89,20 +98,27 @@ class _Partial:
         self.dim = dim
 
     @classmethod
-    def open(cls, folder: Path, encoder: Encoder, table: ImageTable, skip_damaged: bool) -> _Partial:
+    def open(cls, folder: Path, encoder: Encoder, table: ImageTable, skip_damaged: bool, world: World) -> _Partial:
         if not len(table):
             raise DataError("there is no picture to embed")
         refuse_strangers(folder, STORE_FILES)
         key = {"encoder": encoder.fingerprint(), "table": table.fingerprint()}
-        partial = cls(folder, table, key, encoder.dim)
+        partial = cls(folder, table, key, encoder.dim, world)
+        if not world.leads:
+            world.wait()
         if not partial._go_on(skip_damaged):
-            partial._begin()
+            if world.leads:
+                partial._begin()
+            else:
+                partial.vectors = np.load(partial.path / "vectors.npy", mmap_mode="r+")
+        if world.leads:
+            world.wait()
         return partial
 
     def _go_on(self, skip_damaged: bool) -> bool:
         """Take up earlier work on the same pictures by the same encoder; what cannot be read is done again."""
         try:
-            saved = read_json(self.path / "progress.json")
+            saved = read_json(self.progress)
             vectors = np.load(self.path / "vectors.npy", mmap_mode="r+")
             done, damaged, bad_rows = saved["done"], saved["damaged"], saved["bad_rows"]
         except (StorageError, OSError, EOFError, ValueError, KeyError, TypeError):
@@ -140,16 +156,25 @@ class _Partial:
         with storage_errors(self.path, "writing"):
             self.vectors.flush()  # type: ignore[attr-defined]
         state = {"key": self.key, "done": self.done, "damaged": self.damaged, "bad_rows": self.bad_rows}
-        write_json(self.path / "progress.json", state)
+        write_json(self.progress, state)
         self.saved = time.monotonic()
 
     def finish(self, extra: dict[str, Any]) -> EmbeddingStore:
+        everyone = self.world.gather_objects((self.bad_rows, self.damaged))
+        self.bad_rows = [row for rows, _ in everyone for row in rows]
+        self.damaged = [text for _, texts in everyone for text in texts]
+        if self.world.leads:
+            self._write(extra)
+        self.world.wait()
+        return EmbeddingStore.open(self.folder)
+
+    def _write(self, extra: dict[str, Any]) -> None:
         good = np.setdiff1d(np.arange(len(self.table)), np.asarray(self.bad_rows, dtype=np.int64))
         if not len(good):
             shutil.rmtree(self.path, ignore_errors=True)
             raise DataError(f"none of the {len(self.table)} pictures could be read, the first: {self.damaged[0]}")
         vectors = self.vectors if len(good) == len(self.table) else self.vectors[good]
-        store = EmbeddingStore.write(
+        EmbeddingStore.write(
             self.folder,
             vectors,
             [self.table.ids[row] for row in good.tolist()],
@@ -159,7 +184,6 @@ class _Partial:
             extra={"table": self.key["table"], "damaged": self.damaged, **extra},
         )
         shutil.rmtree(self.path, ignore_errors=True)
-        return store
 
 
 def _reserve(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,10 +49,14 @@ class Pictures(TorchDataset[tuple[int, "Tensor | ImageError"]]):
 
 
 class SeededBatches:
-    """Adds to every row of a sampler's batches the seed of its augmentation; can start in mid-epoch."""
+    """Adds to every row of a sampler's batches the seed of its augmentation; can start in mid-epoch.
 
-    def __init__(self, sampler: Any, seed: int) -> None:
-        self.sampler, self.seed = sampler, seed
+    Of a batch only the part that `share` of its length says is given out: that of one process among several. Which
+    pictures are in a batch, and how each is augmented, does not depend on the number of processes.
+    """
+
+    def __init__(self, sampler: Any, seed: int, share: Callable[[int], slice] = slice) -> None:
+        self.sampler, self.seed, self.share = sampler, seed, share
         self.epoch, self.start = 0, 0
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
@@ -64,7 +68,7 @@ class SeededBatches:
         for number, rows in enumerate(self.sampler):
             if number >= self.start:
                 seeds = np.random.SeedSequence([self.seed, self.epoch, number]).generate_state(len(rows), np.uint32)
-                yield list(zip(np.asarray(rows).tolist(), seeds.tolist(), strict=True))
+                yield list(zip(np.asarray(rows).tolist(), seeds.tolist(), strict=True))[self.share(len(rows))]
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -86,11 +90,11 @@ def training_loader(pictures: Pictures, batches: SeededBatches, workers: int) ->
     return _load(pictures, batches, workers)
 
 
-def ordered_loader(pictures: Pictures, start: int, batch_size: int, workers: int) -> Iterator[Batch]:
-    """Every row once from `start` on, in the table's order; raises ImageError as `training_loader` does."""
+def ordered_loader(pictures: Pictures, wanted: range, batch_size: int, workers: int) -> Iterator[Batch]:
+    """Each of a range of rows once, in order; raises ImageError as `training_loader` does."""
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, got {batch_size}")
-    rows = [(row, 0) for row in range(start, len(pictures.table))]
+    rows = [(row, 0) for row in wanted]
     batches = [rows[first : first + batch_size] for first in range(0, len(rows), batch_size)]
     return _load(pictures, batches, workers)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import nn
 
 from pertinent.engine.recipe import NetworkOptimiser, Optimiser, Schedule, TrainSettings
+from pertinent.errors import ConfigError, suggest
 from pertinent.models.encoder import Encoder
 
 
@@ -19,11 +21,11 @@ def learning_rate(schedule: Schedule, lr: float, epoch: float, epochs: int) -> f
     Warm-up epochs do not move the schedule, so a cosine with warm-up ends that much before `min_lr`, as in the
     official HAPPIER runs.
     """
-    if schedule.name == "cosine":
-        return schedule.min_lr + (lr - schedule.min_lr) * (1 + math.cos(math.pi * epoch / epochs)) / 2
     if schedule.name == "step":
         return lr * schedule.gamma ** (math.floor(epoch) // schedule.step)
-    return lr
+    left = {"cosine": (1 + math.cos(math.pi * epoch / epochs)) / 2, "linear": 1 - epoch / epochs, "constant": 1.0}
+    low = schedule.min_lr if schedule.name != "constant" else 0.0
+    return low + (lr - low) * left[schedule.name]
 
 
 def make_optimiser(settings: Optimiser, groups: Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -47,10 +49,12 @@ class Scheduled:
 
     def set_time(self, epoch: int, share: float) -> None:
         """Set the learning rates for a place in training: epoch number and the share of it that is done."""
-        done = epoch + (share if self.settings.schedule.per == "step" else 0.0)
+        schedule = self.settings.schedule
+        done = epoch + (share if schedule.per == "step" else 0.0)
         after_warmup = max(done - self.train.warmup_epochs, 0.0)
+        rise = min(done / schedule.rise_epochs, 1.0) if schedule.rise_epochs else 1.0
         for group, lr in zip(self.optimiser.param_groups, self.base, strict=True):
-            group["lr"] = learning_rate(self.settings.schedule, lr, after_warmup, self.train.epochs)
+            group["lr"] = rise * learning_rate(schedule, lr, after_warmup, self.train.epochs)
 
     def rates(self) -> dict[str, float]:
         """Present learning rate of every group, by its name."""
@@ -64,21 +68,47 @@ def make_optimisers(
     network: NetworkOptimiser,
     train: TrainSettings,
 ) -> dict[str, Scheduled]:
-    """One optimiser for the network (and losses without their own), and one for each loss in `own`."""
+    """One optimiser for the network (and losses without their own), and one for each loss in `own`.
+
+    Raises:
+        ConfigError: a pattern in `network.groups` fits no parameter.
+    """
     head_lr = network.head_lr or network.lr
-    shared = [p for name, loss in losses.items() if name not in own for p in loss.parameters()]
-    head = [*encoder.pool.parameters(), *encoder.head.parameters()]
-    groups = [
-        {"name": "backbone", "params": list(encoder.backbone.parameters()), "lr": network.lr},
-        {"name": "head", "params": head, "lr": head_lr},
-        {"name": "losses", "params": shared, "lr": head_lr},
+    named = [
+        (name, weight, network.lr if name.startswith("backbone.") else head_lr)
+        for name, weight in encoder.named_parameters()
     ]
-    result = {"network": Scheduled(network, [group for group in groups if group["params"]], train)}
-    for name, settings in own.items():
-        parameters = list(losses[name].parameters())
+    for key, loss in losses.items():
+        if key not in own:
+            named += [(f"losses.{key}.{name}", p, head_lr) for name, p in loss.named_parameters()]
+    result = {"network": Scheduled(network, _group(named, network), train)}
+    for key, settings in own.items():
+        parameters = list(losses[key].parameters())
         if parameters:
-            result[name] = Scheduled(settings, [{"name": name, "params": parameters, "lr": settings.lr}], train)
+            result[key] = Scheduled(settings, [{"name": key, "params": parameters, "lr": settings.lr}], train)
     return result
+
+
+def _group(named: list[tuple[str, nn.Parameter, float]], network: NetworkOptimiser) -> list[dict[str, Any]]:
+    """Parameter groups: one for each pattern, the rest by part of the model (backbone, head, losses)."""
+    groups: dict[str, dict[str, Any]] = {}
+    used: set[str] = set()
+    for name, parameter, lr in named:
+        pattern = next((pattern for pattern in network.groups if fnmatchcase(name, pattern)), None)
+        part = name.split(".")[0]
+        title = part if part in ("backbone", "losses") else "head"
+        changes: dict[str, float] = {}
+        if pattern:
+            used.add(pattern)
+            changes = network.groups[pattern].model_dump(exclude_none=True)
+            # Without a rate of its own, a pattern across parts keeps theirs.
+            title = pattern if "lr" in changes else f"{title}: {pattern}"
+        groups.setdefault(title, {"name": title, "params": [], "lr": lr, **changes})["params"].append(parameter)
+    idle = [pattern for pattern in network.groups if pattern not in used]
+    if idle:
+        names = sorted({name.rsplit(".", 1)[0] for name, _, _ in named})
+        raise ConfigError([f"optim.groups.{pattern}: fits no parameter{suggest(pattern, names)}" for pattern in idle])
+    return list(groups.values())
 
 
 def set_training_mode(encoder: Encoder, train: TrainSettings, epoch: int) -> None:

@@ -13,6 +13,7 @@ from pertinent.config import Settings, apply_words, check_value, parse, read_yam
 from pertinent.data.datasets import DATASETS
 from pertinent.data.samplers import SAMPLERS
 from pertinent.data.transforms import Augment, Preprocess
+from pertinent.engine.trackers import TRACKERS
 from pertinent.errors import ConfigError, InputError, UnknownNameError, suggest
 from pertinent.losses import LOSSES
 from pertinent.models.encoder import EncoderConfig
@@ -53,9 +54,11 @@ class ModelSettings(EncoderConfig):
 
 
 class Schedule(Settings):
-    """How a learning rate moves after warm-up: constant, cosine to `min_lr`, or times `gamma` every `step` epochs."""
+    """How a learning rate moves after warm-up: constant, cosine or linear to `min_lr`, or times `gamma` every `step`
+    epochs; with `rise_epochs` it first rises in a straight line from 0."""
 
-    name: Literal["constant", "cosine", "step"] = "cosine"
+    name: Literal["constant", "cosine", "linear", "step"] = "cosine"
+    rise_epochs: float = Field(default=0.0, ge=0)
     min_lr: float = Field(default=0.0, ge=0)
     step: int = Field(default=10, ge=1)
     gamma: float = Field(default=0.5, gt=0)
@@ -73,10 +76,22 @@ class Optimiser(Settings):
     schedule: Schedule = Schedule()
 
 
+class GroupSettings(Settings):
+    """What is different for some parameters."""
+
+    lr: float | None = Field(default=None, ge=0)
+    weight_decay: float | None = Field(default=None, ge=0)
+
+
 class NetworkOptimiser(Optimiser):
-    """The network's optimiser; the head may learn at its own rate."""
+    """The network's optimiser; the head may learn at its own rate, and so may parameters whose name fits a pattern.
+
+    `groups` maps patterns such as `backbone.layer4.*` or `losses.hist.hgnn.*` to what differs; the first that fits
+    counts.
+    """
 
     head_lr: float | None = Field(default=None, gt=0)
+    groups: dict[str, GroupSettings] = Field(default_factory=dict)
 
 
 class LossSettings(Open):
@@ -97,19 +112,41 @@ class SamplerSettings(Open):
     batch_size: int = Field(default=128, ge=2)
 
 
+class MemorySettings(Settings):
+    """Cross-batch memory: how many past embeddings losses rank beside the batch, from epoch `start` (from 0) on."""
+
+    size: int = Field(default=0, ge=0)
+    start: int = Field(default=0, ge=0)
+
+
 class TrainSettings(Settings):
-    """How long and in which manner to train; precision `auto` is bf16 where the hardware multiplies it fast."""
+    """How long and in which manner to train.
+
+    `precision` auto is bf16 where the hardware multiplies it fast. `chunk` is the most pictures that go through the
+    network at once: a batch above it is trained in two passes. `accumulate` adds up the gradients of so many batches
+    before each step. `ema` is the decay of an average of the weights, which is then what is measured and saved.
+    `patience` ends training after so many measurements on the validation split without a new best.
+    """
 
     epochs: int = Field(default=10, ge=1)
     warmup_epochs: int = Field(default=0, ge=0)
     batch_norm: Literal["train", "freeze_stats", "freeze"] = "train"
-    precision: Literal["float32", "bf16", "auto"] = "float32"
+    precision: Literal["float32", "bf16", "fp16", "auto"] = "float32"
+    chunk: int | None = Field(default=None, ge=1)
+    accumulate: int = Field(default=1, ge=1)
     clip_norm: float | None = Field(default=None, gt=0)
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    compile: bool = False
     channels_last: bool = False
+    deterministic: bool = False
     seed: int = Field(default=0, ge=0)
     device: str = "auto"
     evaluate_every: int = Field(default=1, ge=0)
+    patience: int | None = Field(default=None, ge=1)
     checkpoint_every: int = Field(default=1, ge=1)
+    checkpoint_steps: int | None = Field(default=None, ge=1)
+    keep: int = Field(default=1, ge=1)
+    trackers: list[str] = Field(default_factory=list)
 
 
 class EvaluateSettings(Settings):
@@ -130,6 +167,7 @@ class Recipe(Settings):
     preprocess: Preprocess | None = None
     augment: Augment = Augment()
     sampler: SamplerSettings = SamplerSettings()
+    memory: MemorySettings = MemorySettings()
     losses: dict[str, LossSettings]
     optim: NetworkOptimiser = NetworkOptimiser()
     train: TrainSettings = TrainSettings()
@@ -185,6 +223,20 @@ def check_names(recipe: Recipe) -> list[str]:
         problems.append("losses: at least one loss is needed")
     for key, loss in recipe.losses.items():
         problems += _check_member(LOSSES, loss.loss or key, loss.options, f"losses.{key}", SUPPLIED)
+    if "network" in recipe.losses:
+        problems.append("losses.network: is the name of the network's own optimiser; choose another key")
+    problems += [
+        f"train.trackers: unknown tracker {name!r}{suggest(name, TRACKERS.names())}"
+        for name in recipe.train.trackers
+        if name not in TRACKERS.entries
+    ]
+    optimisers: dict[str, Optimiser | None] = {"optim": recipe.optim}
+    optimisers |= {f"losses.{key}.optim": loss.optim for key, loss in recipe.losses.items()}
+    for where, optimiser in optimisers.items():
+        if optimiser and optimiser.schedule.rise_epochs and optimiser.schedule.per == "epoch":
+            problems.append(f"{where}.schedule.rise_epochs: needs {where}.schedule.per=step, for it rises step by step")
+    if recipe.train.patience is not None and not (recipe.data.val and recipe.train.evaluate_every):
+        problems.append("train.patience: needs data.val and train.evaluate_every, or there is nothing to wait for")
     if recipe.train.warmup_epochs >= recipe.train.epochs:
         problems.append(
             f"train.warmup_epochs: {recipe.train.warmup_epochs} leaves no epoch of the {recipe.train.epochs} "

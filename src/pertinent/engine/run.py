@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -11,13 +12,13 @@ from pertinent.data.datasets import DATASETS
 from pertinent.data.table import Dataset, ImageTable
 from pertinent.engine.recipe import DataSettings, Recipe, load_recipe
 from pertinent.errors import StorageError
-from pertinent.files import write_text
+from pertinent.files import refuse_strangers, write_text
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training run on disk: `recipe.yaml`, `log.jsonl`, the encoders `before`, `best` and `last`, `checkpoint`,
-    `stores/NAME`, `evaluations/NAME.json`, `index` and `report.html`."""
+    """One training run on disk: `recipe.yaml`, `log.jsonl`, the encoders `before`, `best` and `last`,
+    `checkpoints/PLACE`, `stores/NAME`, `evaluations/NAME.json`, `index` and `report.html`."""
 
     folder: Path
 
@@ -41,10 +42,13 @@ class Run:
         """Events of training, one line of JSON each."""
         return self.folder / "log.jsonl"
 
-    @property
-    def checkpoint(self) -> Path:
-        """Training state for `--resume`."""
-        return self.folder / "checkpoint"
+    def checkpoint(self, epoch: int, step: int) -> Path:
+        """Training state at a place in training, for `--resume`."""
+        return self.folder / "checkpoints" / f"{epoch:05d}-{step:07d}"
+
+    def checkpoints(self) -> list[Path]:
+        """All training states, the newest last."""
+        return sorted(path for path in (self.folder / "checkpoints").glob("[0-9]*-[0-9]*") if path.is_dir())
 
     @property
     def index(self) -> Path:
@@ -87,3 +91,27 @@ def open_dataset(settings: DataSettings) -> Dataset:
 def open_split(settings: DataSettings, split: str) -> ImageTable:
     """Read one split of a recipe's data set."""
     return open_dataset(settings).split(split)
+
+
+def require_free(run: Run, recipe: Recipe, resume: bool) -> None:
+    """Refuse a folder whose contents would be lost or mixed up; raises StorageError."""
+    if not run.recipe_path.is_file():
+        if resume:
+            raise StorageError(f"{run.folder} holds no run to resume; leave --resume out to start one")
+        refuse_strangers(run.folder, ())
+    elif not resume:
+        raise StorageError(
+            f"{run.folder} holds a run already; go on with it by --resume, or choose another folder with --out"
+        )
+    # Before the first checkpoint there is nothing to go on from, so any recipe may start anew.
+    elif run.checkpoints() and _outcome(run.recipe()) != _outcome(recipe):
+        raise StorageError(f"{run.folder} was started with another recipe; resume with the recipe it began with")
+
+
+def _outcome(recipe: Recipe) -> dict[str, Any]:
+    """The settings that decide what is learnt, without those that only say how the work is done."""
+    how = {
+        "data": {"root", "workers", "on_error"},
+        "train": {"device", "checkpoint_every", "checkpoint_steps", "keep", "trackers"},
+    }
+    return recipe.model_dump(exclude=how)

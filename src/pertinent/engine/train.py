@@ -3,85 +3,122 @@
 from __future__ import annotations
 
 import math
-import random
+import shutil
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pertinent.data.samplers import SAMPLERS
 from pertinent.data.table import ImageTable
-from pertinent.engine.checkpoint import load_state, random_state, restore_random_state, save_state
+from pertinent.engine.average import WeightAverage
+from pertinent.engine.building import (
+    choose_device,
+    choose_precision,
+    make_encoder,
+    make_losses,
+    selected,
+    set_deterministic,
+    set_seed,
+)
+from pertinent.engine.checkpoint import load_newest, random_state, restore_random_state, save_state
+from pertinent.engine.distributed import World
 from pertinent.engine.embed import embed_table
 from pertinent.engine.events import JsonLines, Listener, Rate, memory_megabytes, silent
 from pertinent.engine.interrupt import interrupt_afterwards
 from pertinent.engine.loader import Batch, Pictures, SeededBatches, compact_labels, training_loader
 from pertinent.engine.measure import measure, save_evaluation
+from pertinent.engine.memory import Memory
 from pertinent.engine.optim import make_optimisers, set_training_mode
 from pertinent.engine.recipe import Recipe
-from pertinent.engine.run import Run, open_dataset
-from pertinent.errors import InputError, StorageError, TrainingError
-from pertinent.files import recover_folder, refuse_strangers
+from pertinent.engine.run import Run, open_dataset, require_free
+from pertinent.engine.steps import Objective, gradients
+from pertinent.engine.trackers import TRACKERS
+from pertinent.errors import StorageError, TrainingError
 from pertinent.index import Index
-from pertinent.losses import LOSSES
-from pertinent.metrics._parse import parse_metric
-from pertinent.models.encoder import Encoder, EncoderConfig
+from pertinent.models.encoder import Encoder
 from pertinent.store import EmbeddingStore
 
 
 def train(recipe: Recipe, folder: Path | str, *, resume: bool = False, listener: Listener = silent) -> Run:
     """Train an encoder as a recipe says; measure it before and after on the test split, and index that split.
 
+    Started by `torchrun` or `accelerate launch`, the processes train one encoder together: each reads and embeds its
+    part of every batch, and the loss sees all of it. The first process writes the run and speaks to the listener.
+
     Args:
         recipe: checked settings.
         folder: the run folder to write.
-        resume: go on from the folder's checkpoint, even in mid-epoch; the recipe must be the same, but for what only
-            says how the work is done (`data.root`, `data.workers`, `data.on_error`, `train.device`,
-            `train.checkpoint_every`).
+        resume: go on from the folder's newest checkpoint, even in mid-epoch; the recipe must be the same, but for what
+            only says how the work is done (`data.root`, `data.workers`, `data.on_error`, `train.device`,
+            `train.checkpoint_every`, `train.checkpoint_steps`, `train.keep`, `train.trackers`).
         listener: hears `start`, `step`, `evaluation`, `epoch`, `embed` and `end` events; they are logged as well.
 
     Raises:
         StorageError: the folder holds a run already (without `resume`) or other files, is to be resumed with another
             recipe or other pictures, or cannot be written.
         DataError, ImageError: the data set is not as expected.
+        MissingDependencyError: a tracker's package is not installed.
         TrainingError: the loss is not finite.
     """
+    world = World.join(cpu=recipe.train.device == "cpu")
     run = Run(Path(folder))
-    _require_free(run, recipe, resume)
-    log = JsonLines(run.log_path)
-
-    def tell(event: dict[str, Any]) -> None:
-        if event["event"] != "embed":
-            log(event)
-        listener(event)
-
+    if world.leads:
+        require_free(run, recipe, resume)
+    tell = _Teller(run, listener) if world.leads else silent
     # The folder becomes a run only when recipe and data have proved right, so that a mistake in them leaves no trace.
-    trainer = Trainer(recipe, run, tell)
-    run.save_recipe(recipe)
+    trainer = Trainer(recipe, run, tell, world)
+    if world.leads:
+        run.save_recipe(recipe)
+    if isinstance(tell, _Teller):
+        tell.attach(recipe)
     trainer.resume_or_start()
     trainer.fit()
     trainer.finish()
     return run
 
 
+class _Teller:
+    """Passes every event to the log, the trackers and the listener."""
+
+    def __init__(self, run: Run, listener: Listener) -> None:
+        self.run, self.log, self.listener = run, JsonLines(run.log_path), listener
+        self.trackers: list[Any] = []
+
+    def attach(self, recipe: Recipe) -> None:
+        settings = recipe.model_dump(mode="json")
+        self.trackers = [
+            TRACKERS.build(name, folder=self.run.folder, settings=settings) for name in recipe.train.trackers
+        ]
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if event["event"] != "embed":
+            self.log(event)
+        for tracker in self.trackers:
+            tracker(event)
+        self.listener(event)
+        if event["event"] == "end":
+            for tracker in self.trackers:
+                tracker.close()
+
+
 class Trainer:
     """State of one training run: encoder, losses, optimisers and the place in the data."""
 
-    def __init__(self, recipe: Recipe, run: Run, tell: Listener) -> None:
+    def __init__(self, recipe: Recipe, run: Run, tell: Listener, world: World | None = None) -> None:
         self.recipe, self.run, self.tell = recipe, run, tell
         self.settings = recipe.train
-        self.device = _device(recipe.train.device)
-        self.bf16 = _use_bf16(recipe.train.precision, self.device)
-        _seed(recipe.train.seed)
-        dataset = open_dataset(recipe.data)
-        self.table = dataset.split(recipe.data.train)
-        self.val = dataset.split(recipe.data.val) if recipe.data.val else None
-        self.test = dataset.split(recipe.data.test)
-        self.labels = torch.from_numpy(compact_labels(self.table))
+        self.world = world or World()
+        self.device = self.world.device or choose_device(recipe.train.device)
+        self.precision = choose_precision(recipe.train.precision, self.device)
+        set_deterministic(recipe.train.deterministic)
+        set_seed(recipe.train.seed)
+        self._open_data()
         self.encoder = make_encoder(recipe).to(self.device)
         if recipe.train.channels_last:
             self.encoder = self.encoder.to(memory_format=torch.channels_last)
@@ -89,11 +126,35 @@ class Trainer:
         self.losses.to(self.device)
         own = {key: loss.optim for key, loss in recipe.losses.items() if loss.optim is not None}
         self.optimisers = make_optimisers(self.encoder, dict(self.losses), own, recipe.optim, recipe.train)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
+        self.memory = Memory(recipe.memory.size, self.encoder.dim, self.labels).to(self.device)
+        self.average = WeightAverage(self.encoder, recipe.train.ema) if recipe.train.ema else None
+        self.network: Callable[[Tensor], Tensor] = torch.compile(self.encoder) if recipe.train.compile else self.encoder
         self.batches = self._batches()
+        if self.world.rank:
+            # The first weights are the same everywhere; what is drawn at random from here on is not.
+            set_seed(recipe.train.seed + 1_000_003 * self.world.rank)
         self.epoch, self.step = 0, 0
-        self.best = -math.inf
+        self.best, self.without_best = -math.inf, 0
         self.damaged: set[str] = set()
         self.seconds = 0.0
+
+    @property
+    def judged(self) -> Encoder:
+        """The encoder that is measured and saved: the average of the weights where there is one."""
+        return self.average.encoder if self.average else self.encoder
+
+    def _open_data(self) -> None:
+        if not self.world.leads:
+            self.world.wait()  # the first process makes what the data set keeps on disk, the others read it
+        data = self.recipe.data
+        dataset = open_dataset(data)
+        self.table = dataset.split(data.train)
+        self.val = dataset.split(data.val) if data.val else None
+        self.test = dataset.split(data.test)
+        self.labels = torch.from_numpy(compact_labels(self.table))
+        if self.world.leads:
+            self.world.wait()
 
     def _batches(self) -> SeededBatches:
         settings = self.recipe.sampler
@@ -103,34 +164,46 @@ class Trainer:
             batch_size=settings.batch_size,
             **{"seed": self.settings.seed, **settings.options},
         )
-        return SeededBatches(sampler, self.settings.seed)
+        return SeededBatches(sampler, self.settings.seed, self.world.share)
 
     def resume_or_start(self) -> None:
-        """Load the checkpoint when there is one, else write the encoder as it is before training and measure it."""
-        if self.run.checkpoint.is_dir():
-            self._load(load_state(self.run.checkpoint))
-            self.tell({"event": "resume", "epoch": self.epoch, "step": self.step})
+        """Load the newest checkpoint when there is one, else keep and measure the encoder as it is before training."""
+        found = load_newest(self.run.checkpoints())
+        if found is not None:
+            state, damaged = found
+            self._load(state)
+            event = {"event": "resume", "epoch": self.epoch, "step": self.step}
+            self.tell(event | ({"damaged": damaged} if damaged else {}))
             return
-        self.run.log_path.unlink(missing_ok=True)
+        if self.world.leads:
+            self.run.log_path.unlink(missing_ok=True)
+            self.encoder.save(self.run.encoder("before"))
         self.tell(self._facts())
-        self.encoder.save(self.run.encoder("before"))
         self._test("before", self.encoder)
 
     def fit(self) -> None:
         """Run the epochs that are left; Ctrl-C saves the place first."""
         try:
             for epoch in range(self.epoch, self.settings.epochs):
-                self._run_epoch(epoch)
+                if not self._tired():
+                    self._run_epoch(epoch)
         except KeyboardInterrupt:
-            self._save()
+            # Several processes stop at several places; there the last regular checkpoint counts.
+            if self.world.size == 1:
+                self._save()
             self.tell({"event": "interrupted", "epoch": self.epoch, "step": self.step})
             raise
 
     def finish(self) -> None:
         """Measure the best encoder on the test split and index that split."""
+        self.world.wait()
         self._test("best", Encoder.load(self.run.encoder("best")).to(self.device))
-        Index.build(EmbeddingStore.open(self.run.store("best"))).save(self.run.index)
+        if self.world.leads:
+            Index.build(EmbeddingStore.open(self.run.store("best"))).save(self.run.index)
         self.tell({"event": "end", "seconds": self.seconds, "damaged": sorted(self.damaged)})
+
+    def _tired(self) -> bool:
+        return self.settings.patience is not None and self.without_best >= self.settings.patience
 
     def _run_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -140,49 +213,79 @@ class Trainer:
         if steps == 0:
             raise TrainingError(f"the sampler makes no batch of {self.recipe.sampler.batch_size}; make it smaller")
         pictures = Pictures(self.table, self._augment(), self.recipe.data.on_error == "skip")
-        rate = Rate(self.recipe.sampler.batch_size * steps * (self.settings.epochs - epoch))
+        rate = Rate(self.recipe.sampler.batch_size * (steps * (self.settings.epochs - epoch) - self.step))
         started = time.monotonic()
-        for batch in training_loader(pictures, self.batches, self.recipe.data.workers):
+        loader = iter(training_loader(pictures, self.batches, self.recipe.data.workers))
+        while group := list(islice(loader, self.settings.accumulate)):
             for optimiser in self.optimisers.values():
                 optimiser.set_time(epoch, self.step / steps)
             # A step is done and counted, or neither: a resumed run then ends as one that was never stopped.
             with interrupt_afterwards():
-                parts = self._step(batch)
-                self.step += 1
+                parts = self._step(group)
+                before, self.step = self.step, self.step + len(group)
                 now = time.monotonic()
                 self.seconds, started = self.seconds + now - started, now
-            self.tell(self._step_event(parts, steps, rate.add(len(batch.rows))))
+            self.tell(self._step_event(parts, steps, rate.add(self.recipe.sampler.batch_size * len(group))))
+            every = self.settings.checkpoint_steps
+            if every and before // every != self.step // every and self.step < steps:
+                self._save()
         self._end_epoch()
 
     def _augment(self) -> Any:
         return self.recipe.augment.build(self.encoder.preprocess)
 
-    def _step(self, batch: Batch) -> dict[str, float]:
-        self.damaged.update(str(error) for error in batch.damaged)
-        if len(batch.rows) < 2:
-            return {}
-        layout = torch.channels_last if self.settings.channels_last else torch.contiguous_format
-        pixels = batch.pixels.to(self.device, memory_format=layout)
-        labels = self.labels[batch.rows].to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            embeddings = self.encoder(pixels)
-        terms = {key: loss(embeddings, labels) for key, loss in self.losses.items()}
-        total = sum((self.recipe.losses[key].weight * term for key, term in terms.items()), start=torch.zeros(()))
-        parts = {"loss": float(total.detach()), **{key: float(term.detach()) for key, term in terms.items()}}
-        for key, loss in self.losses.items():
-            parts |= {f"{key}.{name}": float(value) for name, value in getattr(loss, "components", {}).items()}
-        self._require_finite(parts)
-        self._descend(total)
-        return parts
+    def _forward(self, pixels: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            return self.network(pixels)
 
-    def _descend(self, total: Tensor) -> None:
+    def _step(self, group: list[Batch]) -> dict[str, float]:
+        """One step of the optimisers by the gradients of one or more batches; the mean of their loss terms."""
         for optimiser in self.optimisers.values():
             optimiser.optimiser.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        found = [parts for parts in (self._gradients(batch, len(group)) for batch in group) if parts]
+        if not found:
+            return {}
+        sums: Counter[str] = Counter()
+        for parts in found:
+            sums.update(parts)
+        mean = {name: value / len(found) for name, value in sums.items()}
+        self._require_finite(mean)
+        self._descend()
+        return mean
+
+    def _gradients(self, batch: Batch, share: int) -> dict[str, float]:
+        self.damaged.update(str(error) for error in batch.damaged)
+        rows = self.world.gather(batch.rows)
+        if len(rows) < 2:
+            return {}
+        layout = torch.channels_last if self.settings.channels_last else torch.contiguous_format
+        remembers = self.memory.size and self.epoch >= self.recipe.memory.start
+        weights = {key: loss.weight for key, loss in self.recipe.losses.items()}
+        parts = gradients(
+            self.encoder,
+            self._forward,
+            batch.pixels.to(self.device, memory_format=layout),
+            self.labels[rows].to(self.device),
+            Objective(self.losses, weights, self.memory if remembers else None),
+            chunk=self.settings.chunk,
+            world=self.world,
+            scale=lambda total: self.scaler.scale(total / share),
+        )
+        return {name: float(value) for name, value in parts.items()}
+
+    def _descend(self) -> None:
+        self.world.sum_gradients(self.encoder.parameters())
+        self.world.copy_gradients(self.losses.parameters())
+        self.world.mean_buffers(self.encoder)
+        for optimiser in self.optimisers.values():
+            self.scaler.unscale_(optimiser.optimiser)
         if self.settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.encoder.parameters(), self.settings.clip_norm)
         for optimiser in self.optimisers.values():
-            optimiser.optimiser.step()
+            self.scaler.step(optimiser.optimiser)
+        self.scaler.update()
+        if self.average:
+            self.average.update(self.encoder)
 
     def _require_finite(self, parts: dict[str, float]) -> None:
         wrong = [name for name, value in parts.items() if not math.isfinite(value)]
@@ -190,7 +293,7 @@ class Trainer:
             raise TrainingError(
                 f"{', '.join(wrong)} became {parts[wrong[0]]} in epoch {self.epoch + 1}, step {self.step + 1}; "
                 "lower optim.lr, set train.clip_norm=1, or use train.precision=float32. "
-                f"Encoders and checkpoint written before are intact in {self.run.folder}"
+                f"Encoders and checkpoints written before are intact in {self.run.folder}"
             )
 
     def _end_epoch(self) -> None:
@@ -200,10 +303,12 @@ class Trainer:
         last = done == self.settings.epochs
         if self.val is not None and (due or last):
             event |= self._validate(self.val)
-        if self.val is None and last:
-            self.encoder.save(self.run.encoder("best"))
-        if last:
-            self.encoder.save(self.run.encoder("last"))
+        if self._tired() and not last:
+            last = event["stopped"] = True
+        if self.world.leads:
+            for name in ("last", "best") if self.val is None else ("last",):
+                if last:
+                    self.judged.save(self.run.encoder(name))
         # Only now is the epoch over: a run that is stopped before ends it again.
         self.epoch, self.step = done, 0
         if last or done % self.settings.checkpoint_every == 0:
@@ -211,12 +316,19 @@ class Trainer:
         self.tell(event)
 
     def _validate(self, table: ImageTable) -> dict[str, Any]:
-        report = measure(self._embed(table, "val", self.encoder), self._metrics())
-        value = selected(report.mean, self.recipe.evaluate.select)
-        if value > self.best or not self.run.encoder("best").is_dir():
-            self.encoder.save(self.run.encoder("best"))
+        store = self._embed(table, "val", self.judged)
+        report = measure(store, self._metrics()) if self.world.leads else None
+        mean = self.world.gather_objects(dict(report.mean) if report else {})[0]
+        value = selected(mean, self.recipe.evaluate.select)
+        better = value > self.best or not self.run.encoder("best").is_dir()
+        # Everybody has looked before the first process writes.
+        self.world.wait()
+        if better:
+            if self.world.leads:
+                self.judged.save(self.run.encoder("best"))
             self.best = value
-        return {"metrics": dict(report.mean), "value": value}
+        self.without_best = 0 if better else self.without_best + 1
+        return {"metrics": mean, "value": value}
 
     def _metrics(self) -> list[str]:
         # The test split is measured by `select` too, so that one that does not fit the labels is told at the start.
@@ -224,9 +336,11 @@ class Trainer:
 
     def _test(self, name: str, encoder: Encoder) -> None:
         store = self._embed(self.test, name, encoder)
-        report = measure(store, self._metrics())
-        save_evaluation(self.run.evaluation(name), report, store)
-        self.tell({"event": "evaluation", "name": name, "metrics": dict(report.mean), "skipped": dict(report.skipped)})
+        if self.world.leads:
+            report = measure(store, self._metrics())
+            save_evaluation(self.run.evaluation(name), report, store)
+            metrics, skipped = dict(report.mean), dict(report.skipped)
+            self.tell({"event": "evaluation", "name": name, "metrics": metrics, "skipped": skipped})
 
     def _embed(self, table: ImageTable, name: str, encoder: Encoder) -> EmbeddingStore:
         return embed_table(
@@ -237,6 +351,7 @@ class Trainer:
             skip_damaged=self.recipe.data.on_error == "skip",
             workers=self.recipe.data.workers,
             listener=self.tell,
+            world=self.world,
         )
 
     def _facts(self) -> dict[str, Any]:
@@ -247,7 +362,8 @@ class Trainer:
             "steps": len(self.batches),
             "parameters": sum(p.numel() for p in self.encoder.parameters()),
             "device": str(self.device),
-            "precision": "bf16" if self.bf16 else "float32",
+            "processes": self.world.size,
+            "precision": {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(self.precision, "float32"),
             "torch": str(torch.__version__),
             "data": self.table.fingerprint(),
         }
@@ -259,20 +375,31 @@ class Trainer:
         return {"event": "step", **place, "parts": parts, "lr": rates, "memory": memory, **speed}
 
     def _save(self) -> None:
-        save_state(
-            self.run.checkpoint,
-            {
-                "place": [self.epoch, self.step],
-                "data": self.table.fingerprint(),
-                "best": self.best if math.isfinite(self.best) else None,
-                "seconds": self.seconds,
-                "damaged": sorted(self.damaged),
-                "encoder": dict(self.encoder.state_dict()),
-                "losses": {key: dict(loss.state_dict()) for key, loss in self.losses.items()},
-                "optimisers": {key: item.optimiser.state_dict() for key, item in self.optimisers.items()},
-                "random": random_state(),
-            },
-        )
+        """Write the state of training, and delete the oldest ones beyond `train.keep`."""
+        own = {"random": random_state(), "damaged": sorted(self.damaged)}
+        everyone = self.world.gather_objects(own)
+        self.damaged = {text for process in everyone for text in process["damaged"]}
+        if self.world.leads:
+            save_state(self.run.checkpoint(self.epoch, self.step), self._state(everyone))
+            for old in self.run.checkpoints()[: -self.settings.keep]:
+                shutil.rmtree(old, ignore_errors=True)
+
+    def _state(self, everyone: list[dict[str, Any]]) -> dict[str, Any]:
+        return {
+            "place": [self.epoch, self.step],
+            "data": self.table.fingerprint(),
+            "best": self.best if math.isfinite(self.best) else None,
+            "without_best": self.without_best,
+            "seconds": self.seconds,
+            "damaged": sorted(self.damaged),
+            "encoder": dict(self.encoder.state_dict()),
+            "average": [dict(self.average.encoder.state_dict()), self.average.steps] if self.average else None,
+            "losses": {key: dict(loss.state_dict()) for key, loss in self.losses.items()},
+            "memory": dict(self.memory.state_dict()),
+            "optimisers": {key: item.optimiser.state_dict() for key, item in self.optimisers.items()},
+            "scaler": self.scaler.state_dict(),
+            "random": [process["random"] for process in everyone],
+        }
 
     def _load(self, state: dict[str, Any]) -> None:
         if state["data"] != self.table.fingerprint():
@@ -282,91 +409,18 @@ class Trainer:
             )
         self.epoch, self.step = state["place"]
         self.best = state["best"] if state["best"] is not None else -math.inf
+        self.without_best = state["without_best"]
         self.seconds, self.damaged = state["seconds"], set(state["damaged"])
         self.encoder.load_state_dict(state["encoder"])
+        if self.average:
+            weights, self.average.steps = state["average"]
+            self.average.encoder.load_state_dict(weights)
         for key, values in state["losses"].items():
             self.losses[key].load_state_dict(values)
+        self.memory.load_state_dict(state["memory"])
         for key, values in state["optimisers"].items():
             self.optimisers[key].optimiser.load_state_dict(values)
-        restore_random_state(state["random"])
-
-
-def make_encoder(recipe: Recipe) -> Encoder:
-    """Build the encoder that a recipe describes, with its first weights."""
-    parts = EncoderConfig(**recipe.model.model_dump(exclude={"pretrained"}))
-    return Encoder(parts, recipe.preprocess, recipe.model.pretrained)
-
-
-def make_losses(recipe: Recipe, labels: Tensor, dim: int) -> nn.ModuleDict:
-    """Build the losses of a recipe, giving each what only data and encoder can tell: classes, dimension, label rows."""
-    losses = {}
-    for key, settings in recipe.losses.items():
-        name = settings.loss or key
-        known = LOSSES.options(name)
-        classes = _num_classes(labels, settings.options.get("level") or 0, f"losses.{key}.level")
-        supplied: dict[str, Any] = {"dim": dim, "bits": dim, "num_classes": classes}
-        if "proxy_labels" in known:
-            supplied["proxy_labels"] = torch.unique(labels, dim=0)
-        filled = {option: value for option, value in supplied.items() if option in known}
-        losses[key] = LOSSES.build(name, **settings.options, **filled)
-    return nn.ModuleDict(losses)
-
-
-def selected(mean: Mapping[str, float], name: str) -> float:
-    """The value of one metric among means; on a tree a binary metric without a level is that of the finest one."""
-    word = parse_metric(name).name
-    return mean[word] if word in mean else mean[f"{word}.0"]
-
-
-def _num_classes(labels: Tensor, level: int, key: str) -> int:
-    if labels.dtype == torch.bool:
-        return int(labels.shape[1])
-    columns = labels.reshape(len(labels), -1)
-    if not 0 <= level < columns.shape[1]:
-        raise InputError(f"{key}={level}, but the labels have columns 0 to {columns.shape[1] - 1}, 0 the finest")
-    return int(columns[:, level].max()) + 1
-
-
-def _require_free(run: Run, recipe: Recipe, resume: bool) -> None:
-    """Refuse a folder whose contents would be lost or mixed up."""
-    recover_folder(run.checkpoint)
-    if not run.recipe_path.is_file():
-        if resume:
-            raise StorageError(f"{run.folder} holds no run to resume; leave --resume out to start one")
-        refuse_strangers(run.folder, ())
-    elif not resume:
-        raise StorageError(
-            f"{run.folder} holds a run already; go on with it by --resume, or choose another folder with --out"
-        )
-    # Before the first checkpoint there is nothing to go on from, so any recipe may start anew.
-    elif run.checkpoint.is_dir() and _outcome(run.recipe()) != _outcome(recipe):
-        raise StorageError(f"{run.folder} was started with another recipe; resume with the recipe it began with")
-
-
-def _outcome(recipe: Recipe) -> dict[str, Any]:
-    """The settings that decide what is learnt, without those that only say how the work is done."""
-    how = {"data": {"root", "workers", "on_error"}, "train": {"device", "checkpoint_every"}}
-    return recipe.model_dump(exclude=how)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise TrainingError(f"train.device={name} cannot be used here: {error}; use auto or cpu") from error
-
-
-def _use_bf16(precision: str, device: torch.device) -> bool:
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16", False))
-
-
-def _seed(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+        self.scaler.load_state_dict(state["scaler"])
+        # With another number of processes each goes on with the seed that it began with.
+        if len(state["random"]) == self.world.size:
+            restore_random_state(state["random"][self.world.rank])

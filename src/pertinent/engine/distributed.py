@@ -1,0 +1,133 @@
+"""The processes that train together.
+
+Started by `torchrun` or `accelerate launch`, which set the environment that accelerate reads; alone, a world of one
+does nothing. Gradients do not pass through communication here: every process computes the loss of the whole batch and
+takes from its gradient the rows that are its own. The gradients of the network are therefore summed over processes,
+never averaged, and those of a loss's own parameters are whole everywhere already.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from pertinent.errors import MissingDependencyError
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class World:
+    """Which of how many processes this is; `World()` is one alone."""
+
+    rank: int = 0
+    size: int = 1
+
+    @classmethod
+    def join(cls, cpu: bool = False) -> World:
+        """Meet the other processes of the launcher, over NCCL on GPUs and Gloo on CPUs.
+
+        Args:
+            cpu: stay on the CPU although there are GPUs.
+
+        Raises:
+            MissingDependencyError: started as one of several processes, and accelerate is not installed.
+        """
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return cls()
+        try:
+            from accelerate import PartialState
+        except ImportError as error:
+            raise MissingDependencyError("several processes need accelerate: pip install accelerate") from error
+        state = PartialState(cpu=cpu)
+        return cls(state.process_index, state.num_processes)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files and speaks."""
+        return self.rank == 0
+
+    @property
+    def device(self) -> torch.device | None:
+        """The GPU that belongs to this process among those of its machine; None without one."""
+        if self.size == 1 or not torch.cuda.is_available() or dist.get_backend() != "nccl":
+            return None
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+    def share(self, count: int) -> slice:
+        """This process's part of `count` items: contiguous, in rank order, sizes at most one apart."""
+        return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Rows `(n_rank, ...)` of all processes in rank order, without gradient; their numbers may differ."""
+        if self.size == 1:
+            return rows
+        counts = self.gather_counts(len(rows), rows.device)
+        padded = rows.new_zeros(max(counts), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+    def gather_counts(self, count: int, device: torch.device) -> list[int]:
+        """`count` of every process, in rank order."""
+        if self.size == 1:
+            return [count]
+        counts = [torch.zeros((), dtype=torch.int64, device=device) for _ in range(self.size)]
+        dist.all_gather(counts, torch.tensor(count, device=device))
+        return [int(number) for number in counts]
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Add up each gradient over the processes; a parameter without one anywhere keeps none."""
+        if self.size == 1:
+            return
+        learning = [p for p in parameters if p.requires_grad]
+        if not learning:
+            return
+        # A process without pictures has no gradients, but must take part in the sum.
+        found = torch.tensor([float(p.grad is not None) for p in learning], device=learning[0].device)
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        work = []
+        for parameter, somewhere in zip(learning, found.tolist(), strict=True):
+            if somewhere:
+                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                work.append(dist.all_reduce(parameter.grad, async_op=True))
+        for handle in work:
+            handle.wait()
+
+    def copy_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Give every process the leader's gradients: equal already, but for the order in which a GPU adds."""
+        if self.size > 1:
+            for parameter in parameters:
+                if parameter.grad is not None:
+                    dist.broadcast(parameter.grad, 0)
+
+    def mean_buffers(self, module: nn.Module) -> None:
+        """Average the running statistics of a network over the processes, each having seen its own pictures."""
+        buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
+        if self.size == 1 or not buffers:
+            return
+        flat = torch.cat([buffer.reshape(-1) for buffer in buffers])
+        dist.all_reduce(flat)
+        means = torch.split(flat / self.size, [buffer.numel() for buffer in buffers])
+        for buffer, mean in zip(buffers, means, strict=True):
+            buffer.copy_(mean.view_as(buffer))
+
+    def gather_objects(self, item: Item) -> list[Item]:
+        """An object of every process, in rank order."""
+        if self.size == 1:
+            return [item]
+        items: list[Any] = [None] * self.size
+        dist.all_gather_object(items, item)
+        return items
+
+    def wait(self) -> None:
+        """Go on when every process has come here."""
+        if self.size > 1:
+            dist.barrier()

@@ -1,0 +1,166 @@
+"""The gradient of a batch: any weighted sum of losses, in one pass or two, on one process or many.
+
+The loss needs the embeddings of the whole batch at once, the network does not. So the embeddings are cut loose from
+the network, the loss is computed on all of them, and its gradient in each embedding is carried back through the
+network chunk by chunk (Revaud et al., "Learning with Average Precision", ICCV 2019, multistage backpropagation). With
+`chunk` the graph of the first pass is not kept: a second pass makes it again, chunk by chunk, from the same pixels and
+the same random state, and leaves the running statistics as the first pass left them. The result is the gradient of one
+graph over the same chunks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from pertinent.engine.distributed import World
+from pertinent.engine.memory import Memory
+
+
+@dataclass
+class Objective:
+    """What is minimised: losses times their weights, on a batch and, for those that take references, a memory."""
+
+    losses: nn.ModuleDict
+    weights: Mapping[str, float]
+    memory: Memory | None = None
+    _ranking: set[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._ranking = {
+            key
+            for key, loss in self.losses.items()
+            if "ref_includes_query" in inspect.signature(loss.forward).parameters
+        }
+
+    def __call__(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Total, and every term with the components that the losses name, without gradient."""
+        terms = {key: self._term(key, loss, embeddings, labels) for key, loss in self.losses.items()}
+        total = sum((self.weights[key] * term for key, term in terms.items()), start=embeddings.new_zeros(()))
+        parts = {"loss": total.detach(), **{key: term.detach() for key, term in terms.items()}}
+        for key, loss in self.losses.items():
+            parts |= {f"{key}.{name}": value for name, value in getattr(loss, "components", {}).items()}
+        return total, parts
+
+    def _term(self, key: str, loss: nn.Module, embeddings: Tensor, labels: Tensor) -> Tensor:
+        if self.memory is None or not len(self.memory) or key not in self._ranking:
+            term: Tensor = loss(embeddings, labels)
+            return term
+        past, past_labels = self.memory.items()
+        items = torch.cat([embeddings, past.to(embeddings.dtype)])
+        term = loss(embeddings, labels, None, items, torch.cat([labels, past_labels]), ref_includes_query=True)
+        return term
+
+
+def gradients(
+    network: nn.Module,
+    forward: Callable[[Tensor], Tensor],
+    pixels: Tensor,
+    labels: Tensor,
+    objective: Objective,
+    *,
+    chunk: int | None = None,
+    world: World | None = None,
+    scale: Callable[[Tensor], Tensor] = lambda total: total,
+) -> dict[str, Tensor]:
+    """Add the gradient of one batch to the parameters of network and losses.
+
+    Args:
+        network: whose buffers the second pass must not change.
+        forward: the network as it is to be called, under autocast or compiled: pixels to embeddings `(n, D)`.
+        pixels: `(n, ...)`, this process's part of the batch.
+        labels: labels of the whole batch, in rank order.
+        objective: the losses; its memory, if any, then keeps this batch.
+        chunk: most pictures to go through the network at once; None takes all in one graph. Chunks are made equal,
+            at most one picture apart.
+        world: the processes; None is one alone. The gradients of the processes are not summed here.
+        scale: enlarges the total before it is differentiated, as half precision needs.
+
+    Returns:
+        `loss`, every term, and the components that losses name, without gradient and equal on every process.
+    """
+    world = world or World()
+    chunks = _chunks(pixels, chunk)
+    twice = len(chunks) > 1
+    states: list[Randomness] = []
+    with torch.no_grad() if twice else contextlib.nullcontext():
+        outputs = []
+        for part in chunks:
+            states.append(Randomness(pixels.device))
+            outputs.append(forward(part))
+    local = torch.cat(outputs) if twice else (outputs[0] if outputs else None)
+    loose = local.detach() if local is not None else None
+    whole, own = _gather(loose, pixels, world)
+    whole.requires_grad_()
+    # Whatever autocast says outside, losses are computed wide.
+    with torch.autocast(whole.device.type, enabled=False):
+        total, parts = objective(whole, labels)
+    if total.requires_grad:
+        scale(total).backward()  # type: ignore[no-untyped-call]
+    if objective.memory is not None:
+        objective.memory.add(whole.detach(), labels)
+    slope = whole.grad[own] if whole.grad is not None else torch.zeros_like(whole[own])
+    if twice:
+        with kept_buffers(network):
+            for part, state, piece in zip(
+                chunks, states, torch.split(slope, [len(part) for part in chunks]), strict=True
+            ):
+                with state.again():
+                    forward(part).backward(piece)  # type: ignore[no-untyped-call]
+    elif local is not None:
+        local.backward(slope)  # type: ignore[no-untyped-call]
+    return parts
+
+
+def _chunks(pixels: Tensor, chunk: int | None) -> Sequence[Tensor]:
+    if not len(pixels):
+        return ()
+    return pixels.tensor_split(-(-len(pixels) // chunk)) if chunk else (pixels,)
+
+
+def _gather(local: Tensor | None, pixels: Tensor, world: World) -> tuple[Tensor, slice]:
+    """Embeddings of the whole batch, and which rows are this process's."""
+    if world.size == 1:
+        assert local is not None
+        return local, slice(0, len(local))
+    counts = world.gather_counts(len(pixels), pixels.device)
+    first = sum(counts[: world.rank])
+    # A process without pictures cannot know the width of an embedding; the others tell.
+    widths = world.gather_counts(0 if local is None else local.shape[1], pixels.device)
+    rows = pixels.new_zeros(0, max(widths)) if local is None else local
+    return world.gather(rows), slice(first, first + counts[world.rank])
+
+
+class Randomness:
+    """The state of the random generators of the CPU and of one device, to draw the same again."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.cpu = torch.get_rng_state()
+        self.gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+    @contextlib.contextmanager
+    def again(self) -> Iterator[None]:
+        """Draw as then; afterwards the generators stand where they stood before."""
+        with torch.random.fork_rng([self.device] if self.gpu is not None else []):
+            torch.set_rng_state(self.cpu)
+            if self.gpu is not None:
+                torch.cuda.set_rng_state(self.gpu, self.device)
+            yield
+
+
+@contextlib.contextmanager
+def kept_buffers(network: nn.Module) -> Iterator[None]:
+    """Give every buffer (the running statistics) its value back at the end."""
+    before = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in before:
+                buffer.copy_(value)
