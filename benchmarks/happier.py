@@ -19,11 +19,12 @@ from pathlib import Path
 import torch
 
 from pertinent.cli.screen import Screen
+from pertinent.engine.building import make_encoder
 from pertinent.engine.embed import embed_table
 from pertinent.engine.measure import load_evaluation, measure
 from pertinent.engine.recipe import Recipe, load_recipe
 from pertinent.engine.run import Run, open_split
-from pertinent.engine.train import make_encoder, train
+from pertinent.engine.train import train
 
 SEEDS = (0, 1, 2)
 METHODS = {

@@ -96,7 +96,7 @@ def test_a_full_disk(call: Any, recipe_file: Path, tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr("pertinent.engine.checkpoint.write_tensors", full)
     said = call("train", recipe_file, "--out", "run", status=1).stderr
-    assert "error: writing run/checkpoint failed: No space left on device; free space" in said
+    assert "error: writing run/checkpoints/00001-0000000 failed: No space left on device; free space" in said
     Encoder.load(tmp_path / "run" / "before")
 
 

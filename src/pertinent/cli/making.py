@@ -31,9 +31,13 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/ and the recipe's name.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the run folder's checkpoint.")] = False,
 ) -> None:
-    """Train an encoder by a recipe; measures it before and after, and indexes the test split."""
+    """Train an encoder by a recipe; measures it before and after, and indexes the test split.
+
+    Several processes train together under torchrun or accelerate launch.
+    """
     from pertinent.cli import screen
     from pertinent.cli.using import show_run
+    from pertinent.engine.distributed import World
     from pertinent.engine.recipe import load_recipe
     from pertinent.engine.train import train as run_training
     from pertinent.report.collect import report_run
@@ -47,6 +51,8 @@ def train(
         again = shlex.join(["pertinent", "train", recipe, *(words or []), "--out", str(folder), "--resume"])
         screen.err.print(f"interrupted; go on with: {again}", soft_wrap=True)
         raise SystemExit(130) from None
+    if not World.join().leads:
+        return
     report_run(run)
     show_run(run)
     search = f"pertinent search {shlex.quote(str(folder))} PICTURE"

@@ -17,7 +17,7 @@ from pertinent.errors import InputError, UnknownNameError, suggest
 
 __all__ = ["Glyphs"]
 
-_RECIPE = 2  # raise it when the same options give other pictures, so that old caches are not read
+_RECIPE = 3  # raise it when the same options give other pictures, so that old caches are not read
 Form = Literal["tree", "tags", "judged"]
 
 

@@ -20,7 +20,7 @@ from pertinent.data.table import Judgement, LabelKind
 Item = TypeVar("Item")
 
 # How strongly each kind of picture is spoilt: from least to most.
-_TREE, _TAGS = (0.1, 0.7), (0.1, 0.5)
+_TREE, _TAGS = (0.0, 0.5), (0.1, 0.5)
 _VIEWS = {"query": (0.0, 0.15), "easy": (0.2, 0.55), "hard": (0.75, 1.05), "junk": (1.5, 2.0), "other": (0.2, 0.9)}
 _PAINTS = 8  # paints shared by all judged signs: so colour alone does not tell them apart
 _STREAMS = {name: number for number, name in enumerate(("tree", "tags", "judged", "signs", "paints", "layout"))}
@@ -74,7 +74,8 @@ def take(shot: Shot, size: int) -> NDArray[np.uint8]:
 def plan_tree(split: str, part: Sequence[Character], per_character: int, seed: int) -> Plan:
     """Every character `per_character` times, in turn through its typefaces; labels: character, script.
 
-    Each script has its custom of painting signs: what looks alike at first sight tends to be of one script.
+    Each script has its custom of painting signs, which nearly all keep: a mistake within a script looks like one at a
+    glance, and whoever learns characters alone learns not to see it.
     """
     shots, rows = [], []
     customs = _customs()
