@@ -7,6 +7,7 @@ other labels than classes (add it to LABELS).
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 import re
 from pathlib import Path
@@ -288,3 +289,22 @@ def test_the_table_of_losses_is_whole() -> None:
     table = (Path(__file__).parents[2] / "docs" / "losses.md").read_text()
     rows = re.findall(r"^\| `(\w+)` `(\w+)` \|", table, re.MULTILINE)
     assert sorted(rows) == sorted((name, entry.object_name) for name, entry in LOSSES.entries.items())
+
+
+TAKES_REFERENCES = [
+    name for name in NAMES if "ref_includes_query" in inspect.signature(LOSSES.get(name).forward).parameters
+]
+
+
+@pytest.mark.parametrize("name", TAKES_REFERENCES)
+def test_references_that_are_the_batch_change_nothing(name: str) -> None:
+    """A memory of past batches that is still empty: the value and the gradient are those of the batch alone."""
+    alone, joined = embeddings(torch.float64), embeddings(torch.float64)
+    labels = labels_of(name)
+    want = check_finite(build(name).double(), alone, labels)
+    found = build(name).double()(joined, labels, None, joined, labels, ref_includes_query=True)
+    found.backward()
+    torch.testing.assert_close(found, want, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(joined.grad, alone.grad, rtol=1e-9, atol=1e-12)
+    with pytest.raises(InputError, match="ref_includes_query says that ref_emb begins with the 16"):
+        build(name).double()(joined, labels, None, joined[:3], labels[:3], ref_includes_query=True)

@@ -34,6 +34,16 @@ def check_references(ref_emb: Any, ref_labels: Any) -> None:
         raise InputError("ref_emb and ref_labels belong together; give both or neither")
 
 
+def check_own(embeddings: Tensor, ref_emb: Tensor | None, ref_includes_query: bool) -> None:
+    """Raise InputError when the references cannot begin with the batch as `ref_includes_query` says."""
+    if ref_includes_query and (ref_emb is None or len(ref_emb) < len(embeddings)):
+        found = "none" if ref_emb is None else len(ref_emb)
+        raise InputError(
+            f"ref_includes_query says that ref_emb begins with the {len(embeddings)} embeddings of the batch, "
+            f"but there are {found} references"
+        )
+
+
 def check_reduction(reduction: str, known: tuple[str, ...] = get_args(Reduction)) -> None:
     """Raise InputError for a reduction that does not exist."""
     if reduction not in known:
@@ -94,22 +104,31 @@ def rank_batch(
 
 
 def pair_masks(
-    embeddings: Tensor, labels: Tensor, ref_emb: Tensor | None, ref_labels: Tensor | None, *, level: int
+    embeddings: Tensor,
+    labels: Tensor,
+    ref_emb: Tensor | None,
+    ref_labels: Tensor | None,
+    *,
+    level: int,
+    ref_includes_query: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Items `(B, D)` to compare with, and which pairs `(Q, B)` are relevant and which irrelevant at one level.
 
-    Without references the batch is compared with itself, and no item with itself. Pairs with an unlabelled row are
-    neither.
+    Without references the batch is compared with itself, and no item with itself; so it is too with the first B of
+    references that begin with the batch. Pairs with an unlabelled row are neither.
 
     Raises:
         InputError: as `rank_batch`.
     """
     check_references(ref_emb, ref_labels)
+    check_own(embeddings, ref_emb, ref_includes_query)
     columns = label_columns(embeddings, labels, level)
     if ref_emb is None or ref_labels is None:
         levels = pair_levels(columns, columns).fill_diagonal_(-1)
         return embeddings, levels > 0, levels == 0
     levels = pair_levels(columns, label_columns(ref_emb, ref_labels, level))
+    if ref_includes_query:
+        levels.fill_diagonal_(-1)
     return ref_emb, levels > 0, levels == 0
 
 

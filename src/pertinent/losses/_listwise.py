@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pertinent.losses._batch import Reduction, check_reduction, rank_batch, reduce_queries, refuse_pairs
+from pertinent.losses._batch import Reduction, check_own, check_reduction, rank_batch, reduce_queries, refuse_pairs
 
 
 class Listwise(nn.Module):
@@ -37,18 +37,36 @@ class Listwise(nn.Module):
         indices_tuple: Any = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
+        *,
+        ref_includes_query: bool = False,
     ) -> Tensor:
-        """Loss of a batch: a scalar, or `(B,)` when the reduction is `none`."""
-        values, defined = self.judge(embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        """Loss of a batch: a scalar, or `(B,)` when the reduction is `none`.
+
+        Args:
+            embeddings, labels, indices_tuple, ref_emb, ref_labels: see the class.
+            ref_includes_query: the first B references are the batch itself, as with a memory of past batches; then no
+                query that may not find itself does.
+        """
+        values, defined = self.judge(
+            embeddings, labels, indices_tuple, ref_emb, ref_labels, ref_includes_query=ref_includes_query
+        )
         return reduce_queries(1 - values, defined, self.reduction)
 
     def judge(
-        self, embeddings: Tensor, labels: Tensor, indices_tuple: Any, ref_emb: Tensor | None, ref_labels: Tensor | None
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        indices_tuple: Any,
+        ref_emb: Tensor | None,
+        ref_labels: Tensor | None,
+        *,
+        ref_includes_query: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Quality of each query's ranking, `(B,)`, and whether the query has anything relevant, `(B,)` bool."""
         refuse_pairs(type(self).__name__, indices_tuple)
         scores, levels, top = rank_batch(embeddings, labels, ref_emb, ref_labels, level=self.level, levels=self.levels)
-        if ref_emb is None and not self.finds_itself:
+        check_own(embeddings, ref_emb, ref_includes_query)
+        if (ref_emb is None or ref_includes_query) and not self.finds_itself:
             levels.fill_diagonal_(-1)
         with torch.autocast(scores.device.type, enabled=False):
             return self.values(scores, levels, top), (levels > 0).any(1)

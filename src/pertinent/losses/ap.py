@@ -70,15 +70,19 @@ class APLoss(Listwise):
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
         *,
+        ref_includes_query: bool = False,
         query_weights: Tensor | None = None,
     ) -> Tensor:
         """Loss of a batch: a scalar, or `(B,)` when the reduction is `none`.
 
         Args:
             embeddings, labels, indices_tuple, ref_emb, ref_labels: see the class.
+            ref_includes_query: the first B references are the batch itself; here a query finds itself anyway.
             query_weights: `(B,)`; a query's loss becomes 1 - weight AP, so weights should have mean 1.
         """
-        values, defined = self.judge(embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        values, defined = self.judge(
+            embeddings, labels, indices_tuple, ref_emb, ref_labels, ref_includes_query=ref_includes_query
+        )
         if self.balanced and query_weights is not None:
             raise InputError("APLoss was built with balanced=True, which makes its own query_weights; give only one")
         weights = self._class_weights(embeddings, labels, defined) if self.balanced else query_weights

@@ -51,11 +51,16 @@ class CalibrationLoss(nn.Module):
         indices_tuple: Any = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
+        *,
+        ref_includes_query: bool = False,
     ) -> Tensor:
-        """Loss of a batch, a scalar."""
+        """Loss of a batch, a scalar; with `ref_includes_query` the first B references are the batch itself."""
         refuse_pairs("CalibrationLoss", indices_tuple)
         levels = [self.level] if self.level is not None else range(labels[:1].numel() if labels.ndim > 1 else 1)
-        masks = [pair_masks(embeddings, labels, ref_emb, ref_labels, level=level) for level in levels]
+        masks = [
+            pair_masks(embeddings, labels, ref_emb, ref_labels, level=level, ref_includes_query=ref_includes_query)
+            for level in levels
+        ]
         with torch.autocast(embeddings.device.type, enabled=False):
             queries, items = (nn.functional.normalize(widen(x)) for x in (embeddings, masks[0][0]))
             scores = dot_scores(queries, items)

@@ -54,8 +54,10 @@ class ContrastiveLoss(nn.Module):
         indices_tuple: Any = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
+        *,
+        ref_includes_query: bool = False,
     ) -> Tensor:
-        """Loss of a batch, a scalar."""
+        """Loss of a batch, a scalar; with `ref_includes_query` the first B references are the batch itself."""
         if indices_tuple is not None:
             items = embeddings if ref_emb is None else ref_emb
             first, near, second, far = as_pairs("ContrastiveLoss", indices_tuple)
@@ -64,7 +66,9 @@ class ContrastiveLoss(nn.Module):
             return self._reduce(contrastive(apart, relevant, self.margin), torch.ones_like(relevant))
         if labels is None:
             raise InputError("ContrastiveLoss needs labels, or pairs in indices_tuple")
-        items, near, far = pair_masks(embeddings, labels, ref_emb, ref_labels, level=self.level)
+        items, near, far = pair_masks(
+            embeddings, labels, ref_emb, ref_labels, level=self.level, ref_includes_query=ref_includes_query
+        )
         return self._reduce(contrastive(distances(embeddings, items), near, self.margin), near | far)
 
     def _reduce(self, losses: Tensor, counted: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pertinent.errors import InputError
 from pertinent.functional.code_distance import code_threshold
 from pertinent.functional.hypersphere import PairScope, cosines, pair_term, proxy_terms
-from pertinent.losses._batch import check_references, refuse_pairs
+from pertinent.losses._batch import check_own, check_references, refuse_pairs
 
 __all__ = ["HyP2Loss"]
 
@@ -75,10 +75,16 @@ class HyP2Loss(nn.Module):
         indices_tuple: Any = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
+        *,
+        ref_includes_query: bool = False,
     ) -> Tensor:
-        """Loss of a batch, a scalar."""
+        """Loss of a batch, a scalar; with `ref_includes_query` the first B references are the batch itself.
+
+        Only pairs without a common tag count, and so none of an item with itself.
+        """
         refuse_pairs("HyP2Loss", indices_tuple)
         check_references(ref_emb, ref_labels)
+        check_own(embeddings, ref_emb, ref_includes_query)
         tags = self._tags(embeddings, labels)
         if ref_emb is None or ref_labels is None:
             items, item_tags = embeddings, tags

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pertinent.errors import InputError, MissingDependencyError, UnknownNameError
 from pertinent.functional.relevance import tag_levels
 from pertinent.functional.scores import widen
-from pertinent.losses._batch import check_references, label_columns, labelled
+from pertinent.losses._batch import check_own, check_references, label_columns, labelled
 
 __all__ = ["PMLLoss", "as_pml_loss"]
 
@@ -96,35 +96,51 @@ class PMLLoss(nn.Module):
         indices_tuple: Any = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
+        *,
+        ref_includes_query: bool = False,
     ) -> Tensor:
-        """Loss of a batch, as the inner loss reduces it."""
+        """Loss of a batch, as the inner loss reduces it.
+
+        With `ref_includes_query` the first B references are the batch itself, and pairs of an item with itself are left
+        out.
+        """
         check_references(ref_emb, ref_labels)
+        check_own(embeddings, ref_emb, ref_includes_query)
         if indices_tuple is not None and (self.miner is not None or self.weights is not None):
             raise InputError("PMLLoss mines for itself or once a level; an indices_tuple fits neither, leave it None")
         with torch.autocast(embeddings.device.type, enabled=False):
             batch = widen(embeddings), labels
             references = None if ref_emb is None or ref_labels is None else (widen(ref_emb), ref_labels)
             if labels.dtype == torch.bool:
-                return self._on_tags(batch, references, indices_tuple)
+                return self._on_tags(batch, references, indices_tuple, ref_includes_query)
             if self.weights is None:
-                return self._on_level(self.level, batch, references, indices_tuple)
+                return self._on_level(self.level, batch, references, indices_tuple, ref_includes_query)
             label_columns(embeddings, labels, None, len(self.weights))
-            terms = [w * self._on_level(level, batch, references, None) for level, w in enumerate(self.weights)]
+            terms = [
+                w * self._on_level(level, batch, references, None, ref_includes_query)
+                for level, w in enumerate(self.weights)
+            ]
             return torch.stack(terms).sum()
 
-    def _on_level(self, level: int, batch: Labelled, references: Labelled | None, mined: Mined | None) -> Tensor:
+    def _on_level(
+        self, level: int, batch: Labelled, references: Labelled | None, mined: Mined | None, own: bool
+    ) -> Tensor:
         embeddings, classes, rows = _labelled_rows(batch, level)
         items, item_classes, item_rows = (None, None, rows) if references is None else _labelled_rows(references, level)
         if mined is not None:
             mined = _renumber(mined, rows, item_rows)
         elif self.miner is not None and len(embeddings):
             mined = self.miner(embeddings.detach(), classes, items, item_classes)
+            mined = _others(mined) if own else mined
+        elif own and item_classes is not None:
+            same = classes[:, None] == item_classes[None, :]
+            mined = _others((*same.nonzero(as_tuple=True), *(~same).nonzero(as_tuple=True)))
         if not len(embeddings):
             return _nothing(batch[0])
         result: Tensor = self.inner(embeddings, classes, mined, items, item_classes)
         return result
 
-    def _on_tags(self, batch: Labelled, references: Labelled | None, mined: Mined | None) -> Tensor:
+    def _on_tags(self, batch: Labelled, references: Labelled | None, mined: Mined | None, own: bool) -> Tensor:
         names = {kind.__name__ for kind in type(self.inner).__mro__}
         if not names & LABEL_FREE:
             raise InputError(
@@ -140,7 +156,7 @@ class PMLLoss(nn.Module):
                     f"tags must be (B, C) bool, the same C for all, got {tuple(values.shape)} for {len(vectors)} rows"
                 )
         known = tags.any(1)[:, None] & item_tags.any(1)[None, :]
-        if references is None:
+        if references is None or own:
             known.fill_diagonal_(False)
         shared = tag_levels(tags, item_tags) > 0
         if mined is None and self.miner is not None:
@@ -215,6 +231,13 @@ def _labelled_rows(batch: Labelled, level: int) -> tuple[Tensor, Tensor, Tensor]
 def _sides(mined: Mined) -> str:
     """Where the mined positions point: a for anchors, i for items."""
     return "aii" if len(mined) == 3 else "aiai"
+
+
+def _others(mined: Mined) -> Mined:
+    """Mined positions without those where an anchor is its own positive; references begin with the batch."""
+    keep = mined[0] != mined[1]
+    near = [part[keep] for part in mined[:2]]
+    return (*near, mined[2][keep]) if len(mined) == 3 else (*near, *mined[2:])
 
 
 def _renumber(mined: Mined, rows: Tensor, item_rows: Tensor) -> Mined:

@@ -79,8 +79,10 @@ class TripletLoss(nn.Module):
         indices_tuple: Any = None,
         ref_emb: Tensor | None = None,
         ref_labels: Tensor | None = None,
+        *,
+        ref_includes_query: bool = False,
     ) -> Tensor:
-        """Loss of a batch, a scalar."""
+        """Loss of a batch, a scalar; with `ref_includes_query` the first B references are the batch itself."""
         items = embeddings if ref_emb is None else ref_emb
         if indices_tuple is not None:
             first, near, second, far = as_pairs("TripletLoss", indices_tuple)
@@ -91,7 +93,9 @@ class TripletLoss(nn.Module):
         elif labels is None:
             raise InputError("TripletLoss needs labels, or pairs or triplets in indices_tuple")
         else:
-            _, positive, negative = pair_masks(embeddings, labels, ref_emb, ref_labels, level=self.level)
+            _, positive, negative = pair_masks(
+                embeddings, labels, ref_emb, ref_labels, level=self.level, ref_includes_query=ref_includes_query
+            )
         if self.mining == "all":
             return self._of_all(embeddings, items, positive, negative)
         mine = hard_triplets if self.mining == "hard" else semi_hard_triplets
