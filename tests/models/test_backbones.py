@@ -155,3 +155,69 @@ def test_real_weights_fit(shared: Path):
     features = backbone.eval()(torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
     assert features.shape == (1, 1280, 2, 2)
     assert features.isfinite().all()
+
+
+VIT: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 2}
+# A class token, one of two, averages with a norm before or after, attention, norms and layers after the pooling, and
+# networks without a feature map.
+OWN: dict[str, tuple[str, dict[str, Any], int]] = {
+    "token": ("vit_tiny_patch16_224", VIT, 48),
+    "distilled": ("deit_tiny_distilled_patch16_224", VIT, 48),
+    "average": ("vit_base_patch16_gap_224", VIT, 48),
+    "fc_norm": ("vit_base_patch16_reg4_gap_256", VIT, 48),
+    "fc_norm of patches": ("beit_base_patch16_224", VIT, 48),
+    "attention": ("vit_so400m_patch14_siglip_224", VIT, 48),
+    "head norm": ("test_convnext", {}, 64),
+    "layers after": ("mobilenetv3_small_050", {}, 1024),
+    "no map": ("crossvit_tiny_240", {"img_size": 240}, 288),
+}
+
+
+@pytest.mark.parametrize(("name", "options", "channels"), OWN.values(), ids=OWN)
+def test_own_pooling_is_that_of_timm(name, options, channels):
+    torch.manual_seed(0)
+    backbone = Backbone(name, options, pooled=True).eval()
+    for parameter in backbone.parameters():  # norms begin as no change at all
+        torch.nn.init.normal_(parameter, std=0.3)
+    original = timm.create_model(name, num_classes=7, **options).eval()
+    original.load_state_dict(backbone.network.state_dict(), strict=False)
+    pixels = torch.randn(2, 3, options.get("img_size", 64), options.get("img_size", 64))
+    with torch.no_grad():
+        found = backbone(pixels)
+        want = original.forward_head(original.forward_features(pixels), pre_logits=True)
+    assert found.shape == (2, channels)
+    assert backbone.channels == channels
+    torch.testing.assert_close(found, want)
+
+
+@pytest.mark.parametrize("kind", ["token", "average", "attention"])
+def test_maps_are_the_tokens_that_timm_normalises(kind):
+    name, options, _ = OWN[kind]
+    backbone = Backbone(name, options).eval()
+    pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    tokens = backbone.network.forward_features(pixels)
+    torch.testing.assert_close(backbone(pixels).squeeze(2).mT, tokens[:, -16:])
+    assert backbone(pixels).shape == (2, 48, 1, 16)
+    if kind == "average":
+        torch.testing.assert_close(backbone(pixels).mean((2, 3)), backbone.network(pixels))
+
+
+@pytest.mark.parametrize("kind", ["fc_norm", "fc_norm of patches"])
+def test_a_norm_after_the_own_pooling_is_not_lost_in_silence(kind):
+    name, options, _ = OWN[kind]
+    with pytest.raises(InputError, match=f"{name} normalises its features after its own pooling; set model.pool=own"):
+        Backbone(name, options)
+
+
+def test_a_network_without_a_map_is_pooled_its_own_way_only():
+    name, options, _ = OWN["no map"]
+    with pytest.raises(InputError, match=r"crossvit_tiny_240 has no single feature map; set model\.pool=own"):
+        Backbone(name, options)(torch.zeros(1, 3, 240, 240))
+
+
+def test_a_class_token_that_timm_does_not_count_is_no_patch():
+    backbone = Backbone("volo_d1_224", {"img_size": 64}).eval()
+    pixels = torch.zeros(1, 3, 64, 64)
+    tokens = backbone.network.forward_features(pixels)
+    torch.testing.assert_close(backbone(pixels)[0, :, 0].T, tokens[0, 1:])
+    assert tokens.shape[1] == 17

@@ -184,14 +184,19 @@ def test_embed_of_a_single_picture_is_refused(single):
         make().embed(single)
 
 
+def test_pictures_of_different_sizes_are_embedded_as_if_alone():
+    encoder = make(preprocess=Preprocess(resize=None, crop=None)).eval()
+    items = [picture(seed, size) for seed, size in enumerate([(40, 30), (30, 40), (40, 30), (64, 32), (30, 40)])]
+    together = encoder.embed(items, batch_size=4)
+    torch.testing.assert_close(together, torch.cat([encoder.embed([item]) for item in items]))
+
+
 def test_embed_of_what_are_no_pictures(tmp_path: Path):
     encoder = make().eval()
     with pytest.raises(InputError, match=r"picture 1 is a tensor of shape \(32, 32\); expected \(3, H, W\)"):
         encoder.embed([pixels()[0], pixels()[0, 0]])
     with pytest.raises(InputError, match=r"picture 0 is a tensor of shape \(32, 32\)"):
         encoder.embed(pixels()[0])
-    with pytest.raises(InputError, match=r"different sizes .*set preprocess\.crop"):
-        encoder.embed([pixels()[0], torch.zeros(3, 16, 32)])
     with pytest.raises(InputError, match="batch_size must be at least 1, got 0"):
         encoder.embed([picture()], batch_size=0)
     with pytest.raises(ImageError, match=r"none\.jpg: no such file"):
@@ -318,3 +323,14 @@ def test_damage_is_found(tmp_path: Path, damage, said: str):
     damage(tmp_path / "e")
     with pytest.raises(StorageError, match=said):
         Encoder.load(tmp_path / "e")
+
+
+def test_own_pooling_is_saved_and_loaded(tmp_path: Path):
+    torch.manual_seed(0)
+    config = EncoderConfig(backbone="test_vit2", backbone_options={"img_size": 32}, pool="own", dim=None)
+    encoder = Encoder(config, SMALL).eval()
+    pixels = torch.randn(2, 3, 32, 32)
+    want = nn.functional.normalize(encoder.backbone.network(pixels), dim=1)
+    torch.testing.assert_close(encoder(pixels), want)
+    encoder.save(tmp_path / "e")
+    torch.testing.assert_close(Encoder.load(tmp_path / "e")(pixels), want)

@@ -57,3 +57,8 @@ def test_head_is_its_parts_in_order(layer_norm, dim):
     assert head.dim == (dim or 9)
     # The LayerNorm has no weights of its own, as in HAPPIER and HIST.
     assert [name for name, _ in head.named_parameters()] == ([] if dim is None else ["linear.weight", "linear.bias"])
+
+
+def test_own_leaves_the_pooling_to_the_backbone():
+    pooled = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
+    assert Pool("own")(pooled) is pooled

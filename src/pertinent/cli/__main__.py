@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import typer
 
-from pertinent.cli import making, using
+from pertinent.cli import converting, making, sweeping, using
 from pertinent.errors import PertinentError
 
 app = typer.Typer(
@@ -42,9 +42,19 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for member in (making.demo, making.train, using.evaluate, using.embed, using.index, using.search, using.report):
+for member in (
+    making.demo,
+    making.train,
+    sweeping.sweep,
+    using.evaluate,
+    using.embed,
+    using.index,
+    using.search,
+    using.report,
+    making.check,
+    converting.convert,
+):
     app.command()(guarded(member))
-app.command()(guarded(making.check))
 app.command("list")(guarded(making.list_))
 
 

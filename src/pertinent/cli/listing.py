@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from fnmatch import fnmatch
 
 from rich.table import Table
 
 from pertinent.cli.screen import out
 from pertinent.data.datasets import DATASETS
 from pertinent.data.samplers import SAMPLERS
+from pertinent.engine.trackers import TRACKERS
 from pertinent.errors import UnknownNameError
 from pertinent.index import INDEXES
 from pertinent.losses import LOSSES
 from pertinent.metrics import METRICS
+from pertinent.models.imports import IMPORTS
 from pertinent.registry import Registry
+from pertinent.stages import STAGES
 
-REGISTRIES = {"losses": LOSSES, "metrics": METRICS, "datasets": DATASETS, "samplers": SAMPLERS, "indexes": INDEXES}
+REGISTRIES = {
+    "losses": LOSSES,
+    "metrics": METRICS,
+    "datasets": DATASETS,
+    "samplers": SAMPLERS,
+    "indexes": INDEXES,
+    "stages": STAGES,
+    "origins": IMPORTS,
+    "trackers": TRACKERS,
+}
 
 
 def show_list(what: str, pattern: str) -> None:
@@ -28,6 +41,7 @@ def show_list(what: str, pattern: str) -> None:
         **{name: _of(registry) for name, registry in REGISTRIES.items()},
         "recipes": _recipes,
         "backbones": lambda: _backbones(pattern),
+        "models": lambda: _models(pattern),
     }
     if not what:
         out.print("pertinent list WHAT, where WHAT is one of: " + ", ".join(makers))
@@ -59,3 +73,9 @@ def _backbones(pattern: str) -> Iterable[tuple[str, str]]:
     import timm
 
     return [(name, "") for name in timm.list_models(pattern)]
+
+
+def _models(pattern: str) -> Iterable[tuple[str, str]]:
+    from pertinent.models.published import published_models
+
+    return [(name, model.summary()) for name, model in published_models().items() if fnmatch(name, pattern)]

@@ -89,9 +89,13 @@ def check(
 
 def list_(
     what: Annotated[
-        str, typer.Argument(help="losses, metrics, datasets, samplers, indexes, recipes or backbones.")
+        str,
+        typer.Argument(
+            help="losses, metrics, datasets, samplers, indexes, stages, origins, trackers, recipes, backbones "
+            "or models."
+        ),
     ] = "",
-    pattern: Annotated[str, typer.Argument(help="For backbones: a pattern such as 'resnet*'.")] = "*",
+    pattern: Annotated[str, typer.Argument(help="For backbones and models: a pattern such as 'resnet*'.")] = "*",
 ) -> None:
     """List what there is, with one line each."""
     from pertinent.cli.listing import show_list

@@ -28,7 +28,7 @@ def gem_pool(features: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Te
 
     Args:
         features: `(B, C, H, W)`; values below `eps` are raised to it.
-        p: the power; 1 is the mean, infinity the maximum. May be a parameter.
+        p: the power; 1 is the mean, infinity the maximum. May be a parameter, of shape `(1,)` or `(C,)`.
         eps: floor of the features.
 
     Returns:
@@ -36,4 +36,5 @@ def gem_pool(features: Tensor, p: Tensor | float = 3.0, eps: float = 1e-6) -> Te
     """
     with torch.autocast(features.device.type, enabled=False):
         wide = features if features.dtype == torch.float64 else features.float()
-        return wide.clamp(min=eps).pow(p).mean(dim=(2, 3)).pow(1.0 / p)
+        powers = p.reshape(-1, 1, 1) if isinstance(p, Tensor) else p
+        return wide.clamp(min=eps).pow(powers).mean(dim=(2, 3)).pow(1.0 / p)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -23,20 +23,64 @@ from pertinent.errors import ConfigError, InputError, StorageError
 from pertinent.files import new_folder, read_versioned, write_json, write_tensors
 from pertinent.models.backbones import Backbone
 from pertinent.models.heads import Head, Pool, PoolName
+from pertinent.models.prepare import Prepare
+from pertinent.models.pyramid import Pyramid, PyramidName
+from pertinent.models.regional import RegionalPool
+from pertinent.models.whitening import WhiteningLayer
 
 FORMAT = 1
 WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"
+_LATER = ("dropout", "centre_bias", "local_linear", "pyramid", "regions", "feature_norm")
 
 
 class EncoderConfig(Settings):
-    """What an encoder is made of: any timm backbone, a pooling, a head, L2 normalisation."""
+    """What an encoder is made of: any timm backbone, a pooling, a head, L2 normalisation.
+
+    `pool` `own` is the backbone's own pooling, such as a class token; the others pool its feature map.
+
+    Attributes:
+        backbone: a timm model, or one of alexnet, squeezenet1_0 and squeezenet1_1.
+        backbone_options: its further arguments.
+        dropout: share of the feature map that training sets to 0.
+        centre_bias: added weight of the middle of the map.
+        local_linear: a linear layer at every place of the map, before pooling.
+        pyramid: pool the last two maps of the network: one behind the other (`concat`), or after the coarse one was
+            added to the fine one (`fused`).
+        pool: how a map becomes a vector.
+        regions: pool the regions of the R-MAC grid and add them up (`plain`), each after a linear layer (`linear`).
+        feature_norm: bring the pooled vector to length 1 before the head.
+        dim: length of the embedding; None keeps the pooled vector.
+        layer_norm: a LayerNorm without weights before or after the linear layer.
+        normalise: bring the embedding to length 1.
+    """
 
     backbone: str = "resnet50"
     backbone_options: dict[str, Any] = Field(default_factory=dict)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    centre_bias: float = Field(default=0.0, ge=0)
+    local_linear: bool = False
+    pyramid: PyramidName = "none"
     pool: PoolName = "average"
+    regions: Literal["none", "plain", "linear"] = "none"
+    feature_norm: bool = False
     dim: int | None = Field(default=512, ge=1)
     layer_norm: Literal["none", "before", "after"] = "none"
     normalise: bool = True
+
+    def unused(self) -> set[str]:
+        """Options that came after the first saved encoders and are not used: those know nothing of them."""
+        return {name for name in _LATER if getattr(self, name) == type(self).model_fields[name].default}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> EncoderConfig:
+        on_map = [name for name in ("dropout", "centre_bias", "local_linear") if getattr(self, name)]
+        on_map += [name for name in ("pyramid", "regions") if getattr(self, name) != "none"]
+        if self.pool == "own" and on_map:
+            raise ValueError(f"pool 'own' leaves no feature map for {', '.join(on_map)}; take them out")
+        both = sorted({"local_linear", "regions"} & set(on_map))
+        if self.pyramid != "none" and both:
+            raise ValueError(f"{', '.join(both)} work on one feature map, a pyramid has two; take one of them out")
+        return self
 
 
 class Encoder(nn.Module):
@@ -46,21 +90,41 @@ class Encoder(nn.Module):
         config: the parts.
         preprocess: how a picture becomes pixels; None takes what timm states for the backbone.
         pretrained: True loads timm's own weights, a path loads a local file.
+        whitening: a last stage, learned before on embeddings of this encoder.
+
+    Attributes:
+        origin: where converted weights come from; saved, but no part of the fingerprint.
 
     Raises:
         UnknownNameError: no such backbone.
-        InputError: options that the backbone does not take.
+        InputError: options that the backbone does not take, or a whitening for embeddings of another length.
         StorageError: a weights file that is missing or does not fit.
     """
 
     def __init__(
-        self, config: EncoderConfig, preprocess: Preprocess | None = None, pretrained: bool | Path = False
+        self,
+        config: EncoderConfig,
+        preprocess: Preprocess | None = None,
+        pretrained: bool | Path = False,
+        whitening: WhiteningLayer | None = None,
     ) -> None:
         super().__init__()
         self.config = config
-        self.backbone = Backbone(config.backbone, config.backbone_options, pretrained is True)
-        self.pool = Pool(config.pool)
-        self.head = Head(self.backbone.channels, config.dim, config.layer_norm)
+        self.backbone = Backbone(
+            config.backbone, config.backbone_options, pretrained is True, pooled=config.pool == "own"
+        )
+        channels = self.backbone.channels
+        self.prepare = Prepare(config.dropout, config.centre_bias, channels if config.local_linear else None)
+        self.pool = _pool(config, self.backbone)
+        pooled = channels if config.pyramid == "none" else channels + self.backbone.fine_channels
+        self.head = Head(pooled, config.dim, config.layer_norm)
+        if whitening is not None and whitening.shape["length"] != self.head.dim:
+            raise InputError(
+                f"the whitening takes embeddings of {whitening.shape['length']} numbers, "
+                f"this encoder gives {self.head.dim}"
+            )
+        self.whitening = whitening
+        self.origin: dict[str, str] | None = None
         if isinstance(pretrained, Path):
             self.backbone.load_weights(pretrained)
         self.preprocess = preprocess if preprocess is not None else timm_preprocess(self.backbone)
@@ -68,7 +132,7 @@ class Encoder(nn.Module):
     @property
     def dim(self) -> int:
         """Length D of an embedding."""
-        return self.head.dim
+        return self.head.dim if self.whitening is None else self.whitening.dim
 
     @property
     def device(self) -> torch.device:
@@ -77,8 +141,20 @@ class Encoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Embeddings `(B, D)`, of length 1 when `normalise`; in float32 or wider whatever autocast says."""
-        embedding = self.head(self.pool(self.backbone(pixels)))
-        embedding = embedding if embedding.dtype == torch.float64 else embedding.float()
+        descriptors = self.descriptors(pixels)
+        return descriptors if self.whitening is None else self.whitening(descriptors)
+
+    def descriptors(self, pixels: Tensor) -> Tensor:
+        """Embeddings `(B, D)` before the whitening, if there is one: several of a picture are merged in this form."""
+        if isinstance(self.pool, Pyramid):
+            pooled = self.pool(*self.backbone.last_maps(pixels), self.prepare)
+        elif self.config.pool == "own":
+            pooled = self.backbone(pixels)
+        else:
+            pooled = self.pool(self.prepare(self.backbone(pixels)))
+        if self.config.feature_norm:
+            pooled = nn.functional.normalize(_wide(pooled), dim=1)
+        embedding = _wide(self.head(pooled))
         return nn.functional.normalize(embedding, dim=1) if self.config.normalise else embedding
 
     @torch.no_grad()
@@ -102,12 +178,20 @@ class Encoder(nn.Module):
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         with evaluation_mode(self):
             parts = [
-                self(self._pixels(items[start : start + batch_size]).to(self.device)).cpu().float()
+                self._embed(self._pixels(items[start : start + batch_size]))
                 for start in range(0, len(items), batch_size)
             ]
         return torch.cat(parts) if parts else torch.zeros(0, self.dim)
 
-    def _pixels(self, items: Sequence[str | Path | bytes | Image.Image | Tensor]) -> Tensor:
+    def _embed(self, pixels: list[Tensor]) -> Tensor:
+        # Pictures of equal size go through the network together; to pad the others would change their embeddings.
+        embeddings = torch.zeros(len(pixels), self.dim)
+        for size in dict.fromkeys(one.shape for one in pixels):
+            rows = [row for row, one in enumerate(pixels) if one.shape == size]
+            embeddings[rows] = self(torch.stack([pixels[row] for row in rows]).to(self.device)).cpu().float()
+        return embeddings
+
+    def _pixels(self, items: Sequence[str | Path | bytes | Image.Image | Tensor]) -> list[Tensor]:
         transform = self.preprocess.build()
         ready = []
         for number, item in enumerate(items):
@@ -118,10 +202,7 @@ class Encoder(nn.Module):
                 continue
             where = str(item) if isinstance(item, str | Path) else f"picture {number}"
             ready.append(transform(decode(Path(item) if isinstance(item, str) else item, where)))
-        sizes = {tuple(pixels.shape[1:]) for pixels in ready}
-        if len(sizes) > 1:
-            raise InputError(f"pictures of one batch have different sizes {sorted(sizes)}; set preprocess.crop")
-        return torch.stack(ready)
+        return ready
 
     def fingerprint(self) -> str:
         """sha256 over parts, preprocessing and weights: equal fingerprints give equal embeddings."""
@@ -140,7 +221,9 @@ class Encoder(nn.Module):
         state = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
         with new_folder(Path(folder)) as temporary:
             write_tensors(temporary / WEIGHTS, state)
-            write_json(temporary / DESCRIPTION, {**self._description(), "fingerprint": self.fingerprint()})
+            origin = {} if self.origin is None else {"origin": self.origin}
+            description = {**self._description(), "fingerprint": self.fingerprint(), **origin}
+            write_json(temporary / DESCRIPTION, description)
 
     @classmethod
     def load(cls, folder: Path | str) -> Encoder:
@@ -156,21 +239,40 @@ class Encoder(nn.Module):
         try:
             fingerprint = description["fingerprint"]
             config = parse(EncoderConfig, description["config"], str(folder / DESCRIPTION))
-            encoder = cls(config, parse(Preprocess, description["preprocess"], str(folder / DESCRIPTION)))
+            preprocess = parse(Preprocess, description["preprocess"], str(folder / DESCRIPTION))
+            shape = description.get("whitening")
+            encoder = cls(config, preprocess, whitening=None if shape is None else WhiteningLayer(**shape))
             encoder.load_state_dict(load_file(folder / WEIGHTS))
-        except (ConfigError, KeyError, RuntimeError, OSError, SafetensorError) as error:
+            encoder.origin = description.get("origin")
+        except (ConfigError, InputError, KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
             raise StorageError(f"encoder in {folder} is damaged: {error}") from error
         if encoder.fingerprint() != fingerprint:
             raise StorageError(f"encoder in {folder} is damaged: its weights do not have the fingerprint it states")
         return encoder.eval()
 
     def _description(self) -> dict[str, Any]:
+        whitening = {} if self.whitening is None else {"whitening": self.whitening.shape}
         return {
             "format": FORMAT,
-            "config": self.config.model_dump(mode="json"),
+            "config": self.config.model_dump(mode="json", exclude=self.config.unused()),
             "preprocess": self.preprocess.model_dump(mode="json"),
             "dim": self.dim,
+            **whitening,
         }
+
+
+def _pool(config: EncoderConfig, backbone: Backbone) -> nn.Module:
+    if config.pyramid == "none":
+        pool = Pool(config.pool, backbone.channels)
+        linear = backbone.channels if config.regions == "linear" else None
+        return pool if config.regions == "none" else RegionalPool(pool, linear)
+    fine, coarse = backbone.fine_channels, backbone.channels
+    fused = (fine, coarse) if config.pyramid == "fused" else None
+    return Pyramid(Pool(config.pool, fine), Pool(config.pool, coarse), fused)
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
 
 
 @contextlib.contextmanager

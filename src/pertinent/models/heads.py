@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pertinent.functional.pooling import average_max_pool, average_pool, gem_pool, max_pool
 
-PoolName = Literal["average", "max", "gem", "average+max"]
+PoolName = Literal["average", "max", "gem", "gem-per-channel", "average+max", "own"]
 
 _PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
     "average": average_pool,
@@ -20,17 +20,23 @@ _PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Pool(nn.Module):
-    """Global pooling by name, `(B, C, H, W)` to `(B, C)`; `gem` learns its power `p`, which starts at 3."""
+    """Global pooling by name, `(B, C, H, W)` to `(B, C)`; `gem` learns its power `p`, which starts at 3.
 
-    def __init__(self, name: PoolName) -> None:
+    `gem-per-channel` learns one power a channel, and so needs to know how many `channels` there are.
+    `own` leaves the pooling to the backbone, which then gives `(B, C)`.
+    """
+
+    def __init__(self, name: PoolName, channels: int = 1) -> None:
         super().__init__()
         self.name = name
-        if name == "gem":
-            self.p = nn.Parameter(torch.full((1,), 3.0))
+        if name.startswith("gem"):
+            self.p = nn.Parameter(torch.full((channels if name == "gem-per-channel" else 1,), 3.0))
 
     def forward(self, features: Tensor) -> Tensor:
         """Pool `(B, C, H, W)` into `(B, C)`."""
-        if self.name == "gem":
+        if self.name == "own":
+            return features
+        if self.name.startswith("gem"):
             return gem_pool(features, self.p)
         return _PLAIN[self.name](features)
 

@@ -1,0 +1,82 @@
+"""Networks of the retrieval papers that timm does not hold, or not as they used them, in the shape of timm's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+NAMES = ("alexnet", "squeezenet1_0", "squeezenet1_1")
+
+
+class ClassicNetwork(nn.Module):
+    """The convolutions of AlexNet or SqueezeNet, from torchvision: `(B, 3, H, W)` to a map `(B, C, h, w)`.
+
+    Args:
+        name: see NAMES.
+        pretrained: load torchvision's ImageNet weights.
+        last_pool: keep the pooling after AlexNet's last convolution; retrieval usually leaves it out.
+        dense: add AlexNet's two hidden layers of 4096 as convolutions: one place for a picture of 224 x 224.
+    """
+
+    def __init__(self, name: str, pretrained: bool = False, last_pool: bool = True, dense: bool = False) -> None:
+        from torchvision.models import get_model
+
+        super().__init__()
+        whole = get_model(name, weights="DEFAULT" if pretrained else None)
+        self.features: nn.Sequential = whole.features
+        self.hidden: nn.Module = nn.Identity()
+        self.num_features = 512
+        if name == "alexnet":
+            self.num_features = 256
+            if not last_pool:
+                self.features[-1] = nn.Identity()
+            if dense:
+                self.num_features = 4096
+                self.hidden = _hidden(whole.classifier[1], whole.classifier[4])
+        elif dense or not last_pool:
+            raise TypeError(f"last_pool and dense are options of alexnet; {name} ends with a convolution")
+
+    def forward_features(self, pixels: Tensor) -> Tensor:
+        """The feature map."""
+        result: Tensor = self.hidden(self.features(pixels))
+        return result
+
+    def own_keys(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The state dict of torchvision's whole network with the hidden layers of AlexNet where they are here."""
+        if isinstance(self.hidden, nn.Identity):
+            return state
+        moved = {}
+        for key, own in self.hidden.state_dict(prefix="hidden.").items():
+            value = state.get(key.replace("hidden", "classifier"))
+            if value is not None and value.numel() == own.numel():
+                moved[key] = value.reshape(own.shape)
+        return {**state, **moved}
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """The mean of the feature map, `(B, C)`."""
+        return self.forward_features(pixels).mean(dim=(2, 3))
+
+
+def without_last_pool(network: Any) -> nn.Module:
+    """Leave nothing of a VGG network of timm but its convolutions, without the pooling after the last one."""
+    if not isinstance(getattr(network, "features", [None])[-1], nn.MaxPool2d):
+        raise TypeError("last_pool is an option of alexnet and vgg, which pool before their classifier")
+    network.features[-1] = nn.Identity()
+    network.pre_logits = nn.Identity()
+    result: nn.Module = network
+    return result
+
+
+def _hidden(first: nn.Linear, second: nn.Linear) -> nn.Sequential:
+    layers = nn.Sequential(
+        nn.Dropout(),
+        nn.Conv2d(256, 4096, kernel_size=6),
+        nn.ReLU(inplace=True),
+        nn.Dropout(),
+        nn.Conv2d(4096, 4096, kernel_size=1),
+        nn.ReLU(inplace=True),
+    )
+    layers[1].load_state_dict({"weight": first.weight.view(4096, 256, 6, 6), "bias": first.bias})
+    layers[4].load_state_dict({"weight": second.weight.view(4096, 4096, 1, 1), "bias": second.bias})
+    return layers

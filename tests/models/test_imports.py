@@ -1,0 +1,446 @@
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, normalize
+
+from pertinent.errors import InputError, StorageError, UnknownNameError
+from pertinent.models.encoder import Encoder
+from pertinent.models.imports import IMPORTS
+from pertinent.models.imports._imported import Imported
+from pertinent.models.official import convert
+
+PIXELS = torch.randn(2, 3, 64, 48, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(autouse=True)
+def no_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks are filled below, so their own random start would only take time."""
+    for name in ("kaiming_normal_", "kaiming_uniform_", "trunc_normal_", "normal_", "uniform_"):
+        monkeypatch.setattr(nn.init, name, lambda tensor, *_, **__: tensor)
+
+
+def fill(network: nn.Module, seed: int = 0) -> nn.Module:
+    """Give a network numbers with which its output is neither flat nor huge."""
+    generator = torch.Generator().manual_seed(seed)
+    for key, value in network.state_dict().items():
+        if key.endswith("num_batches_tracked"):
+            value.zero_()
+        elif key.endswith("running_var") or (key.endswith("weight") and value.ndim == 1):
+            value.uniform_(0.5, 1.0, generator=generator)
+        else:
+            scale = (2 / value[0].numel()) ** 0.5 if value.ndim > 1 else 0.1
+            value.normal_(0, scale, generator=generator)
+    return network.eval()
+
+
+def linear(rows: int, columns: int, seed: int = 5) -> nn.Linear:
+    layer = fill(nn.Linear(columns, rows), seed)
+    assert isinstance(layer, nn.Linear)
+    return layer
+
+
+def resnet(name: str) -> tuple[nn.Module, nn.Sequential]:
+    network = fill(torchvision.models.get_model(name, weights=None))
+    return network, nn.Sequential(*list(network.children())[:-2])
+
+
+def state(module: nn.Module, prefix: str) -> dict[str, Tensor]:
+    return {f"{prefix}{key}": value for key, value in module.state_dict().items()}
+
+
+def write(contents: Any, path: Path, **options: Any) -> Path:
+    torch.save(contents, path, **options)
+    return path
+
+
+def body(network: nn.Module, prefix: str = "") -> dict[str, Tensor]:
+    return {key: value for key, value in state(network, prefix).items() if not key.startswith(f"{prefix}fc.")}
+
+
+def encoder_of(origin: str, contents: dict[str, Any]) -> tuple[Encoder, Imported]:
+    """What a file of these contents becomes; without the file, for large networks."""
+    importer = IMPORTS.build(origin)
+    assert importer.recognises(contents)
+    imported = importer.read(contents)
+    encoder = Encoder(imported.config, imported.preprocess)
+    encoder.load_state_dict(imported.state, assign=True)
+    return encoder.eval(), imported
+
+
+def gem(features: Tensor, p: float) -> Tensor:
+    return features.clamp(min=1e-6).pow(p).mean(dim=(2, 3)).pow(1 / p)
+
+
+def same(got: Tensor, want: Tensor) -> None:
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+
+
+# dirtorch --------------------------------------------------------------------------------------------------------
+
+
+def dirtorch_contents(**options: Any) -> tuple[dict[str, Any], nn.Sequential, nn.Linear]:
+    network, features = resnet("resnet18")
+    last = linear(16, 512)
+    weights = {**body(network), "adpool.p": torch.tensor([2.5]), **state(last, "fc.")}
+    contents = {
+        "state_dict": {f"module.{key}": value for key, value in weights.items()},
+        "model_options": {"arch": "resnet18_rmac", "out_dim": 16, "pooling": "gem", "gemp": 3, **options},
+        "preprocess": {"mean": [0.4, 0.5, 0.6], "std": [0.1, 0.2, 0.3], "input_size": 224},
+        "iter": 12,
+    }
+    return contents, features, last
+
+
+def pca(monkeypatch: pytest.MonkeyPatch, whiten: bool = True) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
+    """A fitted PCA of a scikit-learn of long ago, at the place where its class was."""
+    kind = type("PCA", (), {"__module__": "sklearn.decomposition.pca", "__qualname__": "PCA"})
+    place = types.ModuleType("sklearn.decomposition.pca")
+    place.PCA = kind  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "sklearn.decomposition.pca", place)
+    rng = np.random.default_rng(0)
+    mean, components = rng.normal(size=16), np.linalg.qr(rng.normal(size=(16, 16)))[0][:12]
+    variances = np.sort(rng.uniform(0.1, 2, 12))[::-1].copy()
+    thing = kind()
+    vars(thing).update(mean_=mean, components_=components, explained_variance_=variances, whiten=whiten)
+    return thing, mean, components, variances
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(("power", "dim"), [(None, None), (0.5, 5), (0.0, 12)])
+def test_dirtorch_with_its_whitening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zipped: bool, power, dim):
+    contents, features, last = dirtorch_contents()
+    contents["pca"], mean, components, variances = {}, *pca(monkeypatch)[1:]
+    contents["pca"]["Landmarks_clean"] = pca(monkeypatch)[0]
+    path = write(contents, tmp_path / "f.pt", _use_new_zipfile_serialization=zipped)
+    done = convert(path, power=power, dim=dim)
+    assert (done.origin, done.whitening, done.others) == ("dirtorch", "Landmarks_clean", ())
+    with torch.no_grad():
+        want = normalize(last(gem(features(PIXELS), 2.5)), dim=1)
+        same(done.encoder.descriptors(PIXELS), want)
+        centred = (
+            (want.double().numpy() - mean) @ components[:dim].T / variances[:dim] ** (0.25 if power is None else power)
+        )
+        same(done.encoder(PIXELS).double(), torch.from_numpy(centred / np.linalg.norm(centred, axis=1, keepdims=True)))
+    assert done.encoder.preprocess.mean == (0.4, 0.5, 0.6)
+    assert (done.encoder.preprocess.resize, done.encoder.preprocess.crop) == (None, None)
+
+
+def test_dirtorch_other_forms_of_whitening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    contents, _, _ = dirtorch_contents()
+    thing, mean, components, _ = pca(monkeypatch, whiten=False)
+    contents["pca"] = {"plain": thing, "old": {"means": mean[None], "W": components.T.copy()}}
+    path = write(contents, tmp_path / "f.pt")
+    plain, old = convert(path), convert(path, whiten="old")
+    assert (plain.whitening, plain.others, old.whitening) == ("plain", ("old",), "old")
+    with torch.no_grad():
+        same(plain.encoder(PIXELS), old.encoder(PIXELS))
+    assert convert(path, whiten="old", dim=3).encoder.dim == 3
+    with pytest.raises(InputError, match="whitening plain holds no variances, so whitenp has no effect"):
+        convert(path, power=0.5)
+    with pytest.raises(InputError, match="whitenv must be 1 to 12, got 13"):
+        convert(path, dim=13)
+    with pytest.raises(UnknownNameError, match="unknown whitening of this file 'plane'; did you mean 'plain'"):
+        convert(path, whiten="plane")
+    with pytest.raises(InputError, match="none goes inside; leave them out"):
+        convert(path, whiten="none", dim=4)
+
+
+@pytest.mark.parametrize(
+    ("options", "pooled"),
+    [
+        ({"pooling": "max"}, lambda x: x.amax(dim=(2, 3))),
+        ({"pooling": "avg"}, lambda x: x.mean(dim=(2, 3))),
+        ({"norm_features": True}, lambda x: normalize(gem(x, 2.5), dim=1)),
+        ({"scales": [1, 0.5], "dropout_p": 0.3, "self_similarity_radius": None}, lambda x: gem(x, 2.5)),
+    ],
+)
+def test_dirtorch_options(tmp_path: Path, options: dict[str, Any], pooled):
+    contents, features, last = dirtorch_contents(**options)
+    if "pooling" in options:
+        del contents["state_dict"]["module.adpool.p"]
+    encoder = convert(write(contents, tmp_path / "f.pt")).encoder
+    with torch.no_grad():
+        same(encoder(PIXELS), normalize(last(pooled(features(PIXELS))), dim=1))
+
+
+def test_dirtorch_without_its_last_layer(tmp_path: Path):
+    contents, features, _ = dirtorch_contents(without_fc=True)
+    done = convert(write(contents, tmp_path / "f.pt"))
+    with torch.no_grad():
+        same(done.encoder(PIXELS), normalize(gem(features(PIXELS), 2.5), dim=1))
+    assert done.notes == ("left out, since the embedding does not use them: fc.weight, fc.bias",)
+
+
+def test_files_before_batches_were_counted(tmp_path: Path):
+    contents, _, _ = dirtorch_contents()
+    path, old = write(contents, tmp_path / "f.pt"), dict(contents)
+    counted = {key: value for key, value in old["state_dict"].items() if not key.endswith("num_batches_tracked")}
+    older = write({**old, "state_dict": counted}, tmp_path / "g.pt")
+    assert convert(path).encoder.fingerprint() == convert(older).encoder.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"arch": "resnext101_rmac"}, r"f\.pt: dirtorch network 'resnext101_rmac' is not known here"),
+        ({"pooling": "median"}, "dirtorch pooling 'median' is not known here; known: gem, max, avg"),
+        ({"self_similarity_radius": 3}, "options that are not known here: self_similarity_radius"),
+        ({"arch": "resnet50_rmac"}, r"does not fill its own network: 165 missing .*of another shape"),
+    ],
+)
+def test_dirtorch_that_is_not_known(tmp_path: Path, options: dict[str, Any], said: str):
+    contents, _, _ = dirtorch_contents(**options)
+    with pytest.raises(StorageError, match=said):
+        convert(write(contents, tmp_path / "f.pt"))
+
+
+def test_dirtorch_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    contents, _, _ = dirtorch_contents()
+    thing = pca(monkeypatch)[0]
+    for changes, said in [
+        ({"state_dict": {"a": 3}}, "state_dict is not a state dict of tensors"),
+        ({"state_dict": {}}, r"lacks its last layer, fc\.weight"),
+        ({"model_options": 3}, "is not what its authors published"),
+        ({"pca": {"x": {"mean_": np.zeros(3)}}}, "PCA x lacks components_, explained_variance_"),
+        ({"pca": {"x": {"means": np.full(3, np.nan), "W": np.eye(3)}}}, "PCA x is not an array of finite numbers"),
+        ({"preprocess": {"mean": [1, 2]}}, "is not what its authors published"),
+    ]:
+        with pytest.raises(StorageError, match=said):
+            convert(write({**contents, "pca": {"a": thing}, **changes}, tmp_path / "f.pt"))
+
+
+def test_a_converted_encoder_is_an_ordinary_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    contents, _, _ = dirtorch_contents(center_bias=0.2)
+    contents["pca"] = {"Landmarks_clean": pca(monkeypatch)[0]}
+    encoder = convert(write(contents, tmp_path / "f.pt")).encoder
+    encoder.save(tmp_path / "e")
+    read = Encoder.load(tmp_path / "e")
+    assert read.fingerprint() == encoder.fingerprint()
+    assert read.origin == encoder.origin
+    assert read.origin is not None
+    assert (read.origin["system"], read.origin["file"]) == ("dirtorch", "f.pt")
+    assert read.dim == 12
+    torch.testing.assert_close(read.embed([*PIXELS]), encoder.embed([*PIXELS]))
+
+
+# cirtorch --------------------------------------------------------------------------------------------------------
+
+
+def l2n(x: Tensor) -> Tensor:
+    return x / (x.norm(dim=1, keepdim=True) + 1e-6)
+
+
+def test_cirtorch_with_its_layers_and_whitenings(tmp_path: Path):
+    _, features = resnet("resnet18")
+    local, last = linear(512, 512, 6), linear(512, 512, 7)
+    rng = np.random.default_rng(0)
+    parts = {scales: {"m": rng.normal(size=(512, 1)) / 30, "P": rng.normal(size=(6, 512))} for scales in ("ss", "ms")}
+    contents = {
+        "meta": {
+            "architecture": "resnet18",
+            "pooling": "gem",
+            "local_whitening": True,
+            "whitening": True,
+            "mean": [0.485, 0.456, 0.406],
+            "std": [0.229, 0.224, 0.225],
+            "outputdim": 512,
+            "Lw": {"retrieval-SfM-120k": parts},
+        },
+        "state_dict": {
+            **state(features, "features."),
+            **state(local, "lwhiten."),
+            "pool.p": torch.tensor([2.9]),
+            **state(last, "whiten."),
+        },
+        "epoch": 3,
+    }
+    done = convert(write(contents, tmp_path / "f.pth"))
+    assert (done.origin, done.whitening, done.others) == (
+        "cirtorch",
+        "retrieval-SfM-120k/ss",
+        ("retrieval-SfM-120k/ms",),
+    )
+    with torch.no_grad():
+        whitened = local(features(PIXELS).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        want = l2n(last(l2n(gem(whitened, 2.9))))
+        same(done.encoder.descriptors(PIXELS), want)
+        projected = (want.double().numpy() - parts["ss"]["m"].T) @ parts["ss"]["P"].T
+        same(done.encoder(PIXELS).double(), l2n(torch.from_numpy(projected)))
+
+
+@pytest.mark.parametrize("name", ["vgg11", "squeezenet1_1"])
+def test_cirtorch_bodies(tmp_path: Path, name: str):
+    features = fill(torchvision.models.get_model(name, weights=None).features)
+    assert isinstance(features, nn.Sequential)
+    used = features[:-1] if name == "vgg11" else features
+    contents = {"meta": {"architecture": name, "pooling": "mac"}, "state_dict": state(used, "features.")}
+    with torch.no_grad():
+        same(convert(write(contents, tmp_path / "f.pth")).encoder(PIXELS), l2n(used(PIXELS).amax(dim=(2, 3))))
+
+
+@pytest.mark.parametrize(
+    ("meta", "said"),
+    [
+        ({"architecture": "alexnext", "pooling": "mac"}, "'alexnext' is not known here|unknown timm backbone"),
+        ({"architecture": "inception", "pooling": "mac"}, "cirtorch network 'inception' is not known here"),
+        ({"architecture": "resnet18", "pooling": "crow"}, "cirtorch pooling 'crow' is not known here"),
+        ({"architecture": "resnet18", "pooling": "rmac", "regional": True}, "pooling 'rmac' of regions is not known"),
+    ],
+)
+def test_cirtorch_that_is_not_known(tmp_path: Path, meta: dict[str, Any], said: str):
+    with pytest.raises((StorageError, UnknownNameError), match=said):
+        convert(write({"meta": meta, "state_dict": {}}, tmp_path / "f.pth"))
+
+
+def test_cirtorch_without_the_layer_it_tells_of(tmp_path: Path):
+    meta = {"architecture": "resnet18", "pooling": "mac", "whitening": True}
+    with pytest.raises(StorageError, match=r"is not what its authors published: KeyError 'whiten\.weight'"):
+        convert(write({"meta": meta, "state_dict": {}}, tmp_path / "f.pth"))
+
+
+# HAPPIER, HIST, HyP2 ---------------------------------------------------------------------------------------------
+
+
+def node(monkeypatch: pytest.MonkeyPatch, path: str, **attributes: Any) -> Any:
+    """An object of omegaconf, which need not be there to read it."""
+    module, _, name = path.rpartition(".")
+    for part in ("omegaconf", module):
+        monkeypatch.setitem(sys.modules, part, sys.modules.get(part) or types.ModuleType(part))
+    kind = type(name, (), {"__module__": module, "__qualname__": name})
+    setattr(sys.modules[module], name, kind)
+    thing = kind()
+    vars(thing).update(attributes)
+    return thing
+
+
+@pytest.mark.parametrize("stated", [None, False, True])
+def test_happier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stated: bool | None):
+    _, features = resnet("resnet18")
+    last = linear(8, 512)
+    contents: dict[str, Any] = {
+        "net_state": {**state(features, "backbone."), **state(last, "fc.")},
+        "epoch": 20,
+        "RANDOM_STATE": (3, (1, 2), None),
+        "NP_STATE": np.random.RandomState(0).get_state(),
+    }
+    if stated is not None:
+        leaf = node(monkeypatch, "omegaconf.nodes.AnyNode", _val=stated)
+        inner = contents
+        inner = node(monkeypatch, "omegaconf.dictconfig.DictConfig", _content={"norm_features": leaf})
+        middle = type(inner)()
+        middle._content = {"kwargs": inner, "name": leaf}
+        contents["config"] = type(inner)()
+        contents["config"]._content = {"model": middle}
+    done = convert(write(contents, tmp_path / "rolling.ckpt"))
+    assert done.origin == "happier"
+    assert bool(done.notes) == (stated is None)
+    with torch.no_grad():
+        pooled = features(PIXELS).mean(dim=(2, 3))
+        pooled = pooled if stated is False else torch.nn.functional.layer_norm(pooled, (512,))
+        same(done.encoder(PIXELS), normalize(last(pooled), dim=1))
+
+
+def test_happier_of_another_backbone(tmp_path: Path):
+    contents = {"net_state": {"backbone.0.weight": torch.zeros(1), "backbone.6.7.conv1.weight": torch.zeros(1)}}
+    with pytest.raises(StorageError, match=r"not a ResNet known here \(1 blocks\)"):
+        convert(write(contents, tmp_path / "f.ckpt"))
+
+
+def test_hist(tmp_path: Path):
+    network, features = resnet("resnet50")
+    last = linear(8, 2048)
+    weights = {**state(network, "model."), **state(last, "model.embedding.")}
+    encoder, imported = encoder_of("hist", {"model_state_dict": weights})
+    assert imported.notes[1] == "left out, since the embedding does not use them: model.fc.weight, model.fc.bias"
+    with torch.no_grad():
+        x = features(PIXELS)
+        out = torch.nn.functional.layer_norm(last(x.mean(dim=(2, 3)) + x.amax(dim=(2, 3))), (8,))
+        same(encoder(PIXELS), normalize(out, dim=1))
+    with pytest.raises(StorageError, match=r"is no ResNet-50, the only network its authors published"):
+        convert(write({"model_state_dict": {"model.embedding.weight": torch.zeros(1)}}, tmp_path / "f.pth"))
+
+
+def test_hyp2_alexnet():
+    network = fill(torchvision.models.alexnet(weights=None))
+    first, second, last = network.classifier[1], network.classifier[4], linear(12, 4096)
+    hidden = {**state(first, "hash_layer.1."), **state(second, "hash_layer.4."), **state(last, "hash_layer.6.")}
+    encoder, imported = encoder_of("hyp2", {**state(network.features, "features."), **hidden})
+    assert imported.notes == ()
+    assert encoder.preprocess.resize == (224, 224)
+    pixels = interpolate(PIXELS, size=(224, 224))
+    with torch.no_grad():
+        flat = network.features(pixels).flatten(1)
+        same(encoder(pixels), last(torch.relu(second(torch.relu(first(flat))))))
+
+
+def test_hyp2_inception():
+    network = torchvision.models.inception_v3(weights=None, init_weights=False)
+    network.fc = linear(12, 2048)
+    fill(network)
+    encoder, imported = encoder_of("hyp2", network.state_dict())
+    assert len(imported.notes) == 1
+    # The official network turns pixels around the ImageNet mean into pixels around a half.
+    preprocess = encoder.preprocess
+    assert (preprocess.mean, preprocess.std, preprocess.resize) == ((0.5,) * 3, (0.5,) * 3, (448, 448))
+    pixels = interpolate(PIXELS, size=(128, 128))
+    with torch.no_grad():
+        same(encoder(pixels), network(pixels))
+
+
+# Origins ---------------------------------------------------------------------------------------------------------
+
+
+def test_origins_are_listed_without_torch():
+    assert IMPORTS.names() == ["cirtorch", "dirtorch", "happier", "hist", "hyp2"]
+    assert all("(" in entry.summary for entry in IMPORTS.entries.values())
+
+
+def test_a_named_origin_must_fit(tmp_path: Path):
+    path = write(dirtorch_contents()[0], tmp_path / "f.pt")
+    assert convert(path, origin="dirtorch").origin == "dirtorch"
+    with pytest.raises(StorageError, match=r"f\.pt is no hist checkpoint: it holds state_dict, model_options"):
+        convert(path, origin="hist")
+    with pytest.raises(UnknownNameError, match="unknown origin 'dirtorc'; did you mean 'dirtorch'"):
+        convert(path, origin="dirtorc")
+
+
+@pytest.mark.parametrize(
+    ("contents", "said"),
+    [
+        ([1], "holds a list, expected a checkpoint of cirtorch, dirtorch"),
+        ({}, "is no checkpoint of cirtorch, .*: it holds nothing"),
+        ({"weights": torch.zeros(1)}, "it holds weights"),
+    ],
+)
+def test_nobodys_checkpoint(tmp_path: Path, contents: Any, said: str):
+    with pytest.raises(StorageError, match=said):
+        convert(write(contents, tmp_path / "f.pt"))
+
+
+@pytest.mark.parametrize(
+    ("file", "key"), [("tiny_dirtorch_resnet18.pt", "gem/desc_f64"), ("tiny_cirtorch_resnet18.pth", "cir/desc_f64")]
+)
+def test_files_of_the_official_layout(shared: Path, file: str, key: str):
+    folder = shared / "golden" / "dirtorch"
+    with np.load(folder / "checkpoints.npz") as stored:
+        data = {name: torch.from_numpy(stored[name]) for name in stored}
+    done = convert(folder / file)
+    pixels = data["input"].double()
+    with torch.no_grad():
+        encoder = done.encoder.double()
+        want = data[key] if key.startswith("gem") else data[key].T
+        torch.testing.assert_close(encoder.descriptors(pixels), want, rtol=1e-6, atol=1e-6)
+        whitened = data["gem/whitened_p0.25"] if key.startswith("gem") else data["cir/Lw_ss_out"].T
+        torch.testing.assert_close(encoder(pixels), whitened, rtol=1e-5, atol=1e-5)
+        if key.startswith("gem"):
+            half = convert(folder / file, power=0.5).encoder
+            torch.testing.assert_close(half(data["input"]).double(), data["gem/whitened_p0.5"], rtol=1e-5, atol=1e-5)
