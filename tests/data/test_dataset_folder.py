@@ -87,12 +87,14 @@ def test_impossible_shares_are_refused(tmp_path: Path, share: float) -> None:
 def test_split_folders_are_used(tmp_path: Path) -> None:
     _write(tmp_path, "train/a/1.png", "train/b/1.png", "test/b/2.png", "test/c/2.png")
     data = Folder(tmp_path)
-    assert list(data.splits) == ["train", "test"]
+    assert list(data.splits) == ["train", "test", "all"]
+    assert data.split("all").ids == ["test/b/2.png", "test/c/2.png", "train/a/1.png", "train/b/1.png"]
+    assert data.split("all").labels.tolist() == [1, 2, 0, 1]
     test = data.split("test")
     assert test.ids == ["test/b/2.png", "test/c/2.png"]
     assert test.labels.tolist() == [1, 2]
     assert list(data.split("train").class_names[0]) == ["a", "b", "c"]
-    with pytest.raises(UnknownNameError, match="known: test, train"):
+    with pytest.raises(UnknownNameError, match="unknown split 'gallery'"):
         data.split("gallery")
     with pytest.raises(InputError, match="there are split folders"):
         Folder(tmp_path, split_by="class")
@@ -153,3 +155,14 @@ def test_too_few_classes_to_hold_out(tmp_path: Path) -> None:
     assert len(data.split("train")) == 2
     with pytest.raises(DataError, match="no pictures for test"):
         data.split("test")
+
+
+def test_without_labels_any_layout_will_do(tmp_path: Path) -> None:
+    _write(tmp_path, "1.png", "dog/1.png", "plant/fern/1.png", "train/fern/1.png", ".hidden/1.png")
+    table = Folder.unlabelled(tmp_path)
+    assert table.ids == ["1.png", "dog/1.png", "plant/fern/1.png", "train/fern/1.png"]
+    assert table.kind == "none"
+    assert table.source.read(1).mode == "RGB"
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match="no pictures in"):
+        Folder.unlabelled(tmp_path / "none")

@@ -13,7 +13,7 @@ from pertinent.data.datasets import DATASETS
 from pertinent.data.datasets.glyphs import Glyphs
 from pertinent.data.glyphs.alphabet import SCRIPTS
 from pertinent.data.table import ImageTable
-from pertinent.errors import DataError, InputError, UnknownNameError
+from pertinent.errors import InputError, StorageError, UnknownNameError
 
 SMALL = {"size": 32, "per_character": 2, "characters": 4}
 
@@ -147,7 +147,7 @@ def test_failed_making_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_unwritable_cache_names_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "glyphs").write_text("a file in the way")
-    with pytest.raises(DataError, match="PERTINENT_CACHE"):
+    with pytest.raises(StorageError, match="PERTINENT_CACHE"):
         Glyphs(tmp_path, **SMALL).split("val")
 
 

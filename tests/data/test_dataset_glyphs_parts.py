@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import unicodedata
+from collections.abc import Iterator
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
 from fontTools.ttLib import TTFont
 
 from pertinent.data.glyphs.alphabet import FACES, SCRIPTS, alphabet, divide, draw, font_folder
+from pertinent.data.glyphs.cache import save
 from pertinent.data.glyphs.photograph import Sign, mix_paint, photograph
-from pertinent.errors import DataError
+from pertinent.errors import DataError, StorageError
 
 LUMINANCE = np.array([0.30, 0.59, 0.11])
 
@@ -106,3 +111,17 @@ def test_a_photograph_is_a_function_of_its_seed() -> None:
     assert first.dtype == np.uint8
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_a_full_disk_is_told_before_pictures_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def drawn() -> Iterator[np.ndarray]:
+        raise AssertionError("no picture may be drawn")
+        yield
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(StorageError, match=r"cannot keep pictures in .*No space left on device; name another folder"):
+        save(tmp_path / "kept" / "train.npy", drawn(), (2, 4, 4, 3), {})
+    assert list((tmp_path / "kept").iterdir()) == []
