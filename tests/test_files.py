@@ -17,6 +17,7 @@ from pertinent.files import (
     read_versioned,
     recover_folder,
     refuse_strangers,
+    reserve,
     sha256_file,
     storage_errors,
     write_bytes,
@@ -212,3 +213,22 @@ def test_sha256_file(tmp_path: Path) -> None:
 def test_every_public_function_is_tried_here() -> None:
     own = {name for name, value in vars(files).items() if getattr(value, "__module__", "") == files.__name__}
     assert {name for name in own if not name.startswith("_")} <= set(globals())
+
+
+def test_a_file_takes_its_whole_space_at_once(tmp_path: Path):
+    with (tmp_path / "a").open("wb") as file:
+        file.truncate(1 << 20)
+    reserve(tmp_path / "a")
+    assert (tmp_path / "a").stat().st_size == 1 << 20
+    if hasattr(os, "posix_fallocate"):
+        assert (tmp_path / "a").stat().st_blocks * 512 >= 1 << 20
+
+
+def test_a_full_disk_is_told_when_space_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "a").write_bytes(b"x")
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        reserve(tmp_path / "a")

@@ -31,7 +31,7 @@ def test_help_loads_nothing_heavy(words: str) -> None:
 
 
 def test_lists_load_no_torch() -> None:
-    kinds = ["losses", "metrics", "datasets", "samplers", "indexes", "recipes"]
+    kinds = ["losses", "metrics", "datasets", "samplers", "indexes", "stages", "recipes"]
     code = f"from pertinent.cli.listing import show_list\nfor kind in {kinds}: show_list(kind, '')"
     assert not {"torch", "torchvision", "timm"} & loaded_after(code)
 

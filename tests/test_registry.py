@@ -13,8 +13,9 @@ from pertinent.index import INDEXES
 from pertinent.losses import LOSSES
 from pertinent.metrics import METRICS
 from pertinent.registry import Entry, Registry
+from pertinent.stages import STAGES
 
-ALL = [LOSSES, METRICS, DATASETS, SAMPLERS, INDEXES]
+ALL = [LOSSES, METRICS, DATASETS, SAMPLERS, INDEXES, STAGES]
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pertinent.index._index import Hits as Hits
     from pertinent.index._index import Index as Index
     from pertinent.models.encoder import Encoder as Encoder
+    from pertinent.pipeline import Pipeline as Pipeline
     from pertinent.relevance import Relevance as Relevance
     from pertinent.store import EmbeddingStore as EmbeddingStore
 
@@ -24,11 +25,12 @@ _HOMES = {
     "Report": "pertinent.engine.evaluate",
     "Encoder": "pertinent.models.encoder",
     "EmbeddingStore": "pertinent.store",
+    "Pipeline": "pertinent.pipeline",
     "Index": "pertinent.index",
     "Hits": "pertinent.index",
 }
 
-__all__ = ["EmbeddingStore", "Encoder", "Hits", "Index", "Relevance", "Report", "__version__", "evaluate"]
+__all__ = ["EmbeddingStore", "Encoder", "Hits", "Index", "Pipeline", "Relevance", "Report", "__version__", "evaluate"]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -99,8 +100,12 @@ def write_tensors(path: Path, tensors: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path, own: Collection[str] = ()) -> Iterator[Path]:
     """Fill a folder in one step: yields a temporary folder that takes the place of `path` when the block ends well.
+
+    Args:
+        path: the folder.
+        own: names that an old folder may hold although the new one does not.
 
     Raises:
         StorageError: the folder cannot be written, the disk is full, or an old folder holds other files than the new
@@ -113,7 +118,7 @@ def new_folder(path: Path) -> Iterator[Path]:
             yield temporary
             os.chmod(temporary, 0o755)
             _sync_files(temporary)
-            refuse_strangers(path, [file.name for file in temporary.iterdir()])
+            refuse_strangers(path, {*own, *(file.name for file in temporary.iterdir())})
             _swap(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -137,6 +142,21 @@ def recover_folder(path: Path) -> None:
     if aside.is_dir() and not path.exists():
         with storage_errors(path, "recovering"):
             aside.rename(path)
+
+
+def reserve(path: Path) -> None:
+    """Take the whole of a sparse file from the disk: a memory map that outgrows a full disk would kill the process.
+
+    Does nothing where the system or the file system cannot reserve. Raises OSError when the disk is full.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                raise
 
 
 def sha256_file(path: Path) -> str:

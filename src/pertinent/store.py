@@ -20,6 +20,8 @@ from pertinent.errors import InputError, StorageError
 from pertinent.files import new_folder, read_json, read_versioned, sha256_file, write_json
 
 FORMAT = 1
+# Vectors at a time, to keep memory small.
+BLOCK = 65536
 _FILES = ("vectors.npy", "items.json", "labels.npy", "labels.json")
 STORE_FILES = (*_FILES, "manifest.json")
 
@@ -110,6 +112,7 @@ class EmbeddingStore:
         """
         ids, labels = list(ids), labels or StoreLabels()
         _check(vectors, ids, labels)
+        unit = _check_vectors(vectors, ids)
         with new_folder(Path(folder)) as temporary:
             np.save(temporary / "vectors.npy", np.ascontiguousarray(vectors, dtype=np.float32))
             write_json(temporary / "items.json", {"ids": ids, "places": list(places) if places is not None else ids})
@@ -119,6 +122,7 @@ class EmbeddingStore:
                 "format": FORMAT,
                 "count": len(ids),
                 "dim": int(vectors.shape[1]),
+                "unit": unit,
                 "encoder": encoder,
                 "files": {name: _stamp(temporary / name) for name in _FILES},
                 **(extra or {}),
@@ -138,6 +142,11 @@ class EmbeddingStore:
     def encoder(self) -> str | None:
         """Fingerprint of the encoder that made the vectors."""
         return self.manifest.get("encoder")
+
+    @property
+    def unit(self) -> bool:
+        """Whether every vector is known to have length 1, so that dot products are cosines."""
+        return bool(self.manifest.get("unit", False))
 
     @cached_property
     def vectors(self) -> NDArray[np.float32]:
@@ -189,10 +198,19 @@ def _check(vectors: NDArray[Any], ids: list[str], labels: StoreLabels) -> None:
         raise InputError("ids of a store must be unique")
     if labels.kind in ("classes", "tree", "tags") and (labels.values is None or len(labels.values) != len(ids)):
         raise InputError(f"labels of kind {labels.kind} need one row for each of the {len(ids)} ids")
-    for start in range(0, len(vectors), 65536):
-        finite = np.isfinite(vectors[start : start + 65536]).all(axis=1)
+
+
+def _check_vectors(vectors: NDArray[Any], ids: list[str]) -> bool:
+    """Refuse vectors that are not finite; tell whether all have length 1, as far as float32 can."""
+    unit = True
+    for start in range(0, len(vectors), BLOCK):
+        block = vectors[start : start + BLOCK]
+        finite = np.isfinite(block).all(axis=1)
         if not finite.all():
             raise InputError(f"the vector of {ids[start + int(np.argmin(finite))]!r} is not finite")
+        lengths = np.sqrt(np.einsum("nd,nd->n", block, block, dtype=np.float64))
+        unit = unit and bool((np.abs(lengths - 1) < 1e-6).all())
+    return unit
 
 
 def _labels_json(labels: StoreLabels) -> dict[str, Any]:

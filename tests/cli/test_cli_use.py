@@ -177,7 +177,7 @@ def test_pictures_of_every_good_kind(call: Any, finished_run: Run, photos: Path)
     ("words", "said"),
     [
         (["nowhere", "-o", "s"], "error: nowhere is no folder; give a folder of pictures, or DATASET:SPLIT"),
-        (["empty", "-o", "s"], "error: folder: no pictures in empty"),
+        (["empty", "-o", "s"], "/empty (0 other files)"),
         (["photos", "-o", "photos"], "error: photos holds files that are not ours to replace (0.png, 1.png)"),
         (["photos", "-o", "s", "--on-error", "ignore"], "error: --on-error must be raise or skip, got 'ignore'"),
     ],
@@ -247,7 +247,7 @@ def test_search_as_a_page(call: Any, finished_run: Run, pictures: Path):
         (["RUN/index", "PICTURE"], "name the encoder that made its vectors with --model"),
         (["RUN/index", "PICTURE", "--model", "RUN/before"], "did not make the vectors of"),
         (["RUN/index", "PICTURE", "--model", "RUN/best", "--html", "p.html"], "is no run (recipe.yaml is missing)"),
-        (["nowhere", "PICTURE"], "error: nowhere holds no index"),
+        (["nowhere", "PICTURE"], "error: there is no folder nowhere"),
     ],
 )
 def test_search_what_cannot_be(call: Any, finished_run: Run, pictures: Path, words: list[str], said: str):
@@ -289,3 +289,48 @@ def test_report_in_the_run_folder(call: Any, finished_run: Run, tmp_path: Path):
     said = call("report", "run", status=1).stderr
     assert "error: run has no evaluation of 'before' yet; let its training end first" in said
     assert "nowhere is no run" in call("report", "nowhere", status=1).stderr
+
+
+def test_embed_a_folder_of_any_layout(call: Any, finished_run: Run, photos: Path):
+    deeper = photos / "more" / "of it"
+    deeper.mkdir(parents=True)
+    shutil.copy(photos / "0.png", deeper / "2.png")
+    said = call("embed", finished_run.folder, "photos", "-o", "s")
+    assert "note: embedding without labels, for they are not clear: folder: pictures of" in said.stderr
+    assert "3 embeddings of 8 numbers in s" in said.stdout
+    store = EmbeddingStore.open("s")
+    assert (store.ids, store.labels.kind) == (["0.png", "1.png", "more/of it/2.png"], "none")
+    assert store.places[0] == str(photos / "0.png")
+    (photos / "train").mkdir()
+    assert "3 embeddings" in call("embed", finished_run.folder, "photos", "-o", "t").stdout
+
+
+def test_embed_a_folder_with_splits_takes_them_all(call: Any, finished_run: Run, pictures: Path):
+    call("embed", finished_run.folder, pictures, "-o", "s")
+    store = EmbeddingStore.open("s")
+    assert (len(store), store.labels.kind) == (48, "tree")
+
+
+def test_embed_an_empty_folder(call: Any, finished_run: Run, tmp_path: Path):
+    (tmp_path / "none").mkdir()
+    assert "error: folder: no pictures in" in call("embed", finished_run.folder, "none", "-o", "s", status=1).stderr
+
+
+def test_embed_ignores_no_root(call: Any, finished_run: Run, photos: Path):
+    said = call("embed", finished_run.folder, photos, "--root", "elsewhere", "-o", "s", status=1).stderr
+    assert "is a folder by itself; leave out --root" in said
+
+
+def test_a_page_of_results_needs_a_run(call: Any, finished_run: Run, photos: Path):
+    words = [
+        "search",
+        finished_run.index,
+        photos / "0.png",
+        "--model",
+        finished_run.encoder("best"),
+        "--html",
+        "p.html",
+    ]
+    result = call(*words, status=1)
+    assert "is no run" in result.stderr
+    assert result.stdout == "", "that is said before the work"

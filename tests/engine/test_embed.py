@@ -12,6 +12,7 @@ from PIL import Image
 from torch import nn
 
 from builders import Listening
+from pertinent import files as files_module
 from pertinent.data.images import ArraySource, FolderSource
 from pertinent.data.table import ImageTable, Judgement
 from pertinent.data.transforms import Preprocess
@@ -248,7 +249,7 @@ def full(*arguments: Any, **options: Any) -> None:
 def test_a_full_disk_is_told_before_the_work(
     encoder: Encoder, files: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(engine.os, "posix_fallocate", full)
+    monkeypatch.setattr(files_module.os, "posix_fallocate", full)
     events = Listening()
     with pytest.raises(StorageError, match="No space left on device; free space or choose another folder"):
         embed_table(encoder, files, tmp_path / "s", listener=events)
@@ -262,9 +263,9 @@ def test_a_file_system_that_cannot_reserve(
     def unable(*arguments: Any) -> None:
         raise OSError(errno.EOPNOTSUPP, "not supported")
 
-    monkeypatch.setattr(engine.os, "posix_fallocate", unable)
+    monkeypatch.setattr(files_module.os, "posix_fallocate", unable)
     assert len(embed_table(encoder, files, tmp_path / "s")) == COUNT
-    monkeypatch.delattr(engine.os, "posix_fallocate")
+    monkeypatch.delattr(files_module.os, "posix_fallocate")
     assert len(embed_table(encoder, files, tmp_path / "t")) == COUNT
 
 

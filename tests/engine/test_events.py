@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +83,9 @@ def test_rate_of_no_time_is_finite(monkeypatch: pytest.MonkeyPatch):
 def test_memory_and_silence():
     assert 10 < memory_megabytes(torch.device("cpu")) < 1e6
     assert silent({"event": "anything"}) is None
+
+
+def test_memory_is_unknown_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch):
+    assert memory_megabytes(torch.device("cpu")) > 1
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert memory_megabytes(torch.device("cpu")) == 0

@@ -160,3 +160,25 @@ def test_a_recipe_survives_its_file(tmp_path: Path, name: str):
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
     assert load_recipe(tmp_path / "r.yaml") == recipe
     assert Recipe.model_validate(recipe.model_dump()) == recipe
+
+
+@pytest.mark.parametrize("key", ["network", "loss"])
+def test_names_that_mean_something_else_in_the_log(recipe_file: Path, key: str):
+    with pytest.raises(ConfigError, match=f"losses.{key}: is the name of"):
+        load_recipe(recipe_file, [f"losses.{key}={{loss: hap}}"])
+
+
+@pytest.mark.parametrize("part", ["optim", "losses.cluster.optim"])
+def test_a_rate_rises_step_by_step(recipe_file: Path, part: str):
+    with pytest.raises(ConfigError, match=rf"{part}\.schedule\.rise_epochs: needs {part}\.schedule\.per=step"):
+        load_recipe(recipe_file, [f"{part}.schedule.rise_epochs=1"])
+
+
+def test_patience_needs_something_to_wait_for(recipe_file: Path):
+    with pytest.raises(ConfigError, match=r"train\.patience: needs data\.val"):
+        load_recipe(recipe_file, ["train.patience=2"])
+
+
+def test_an_unknown_tracker(recipe_file: Path):
+    with pytest.raises(ConfigError, match="unknown tracker 'tensorbord'; did you mean 'tensorboard'"):
+        load_recipe(recipe_file, ["train.trackers=[tensorbord]"])

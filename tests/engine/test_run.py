@@ -7,7 +7,7 @@ import pytest
 from builders import recipe_of
 from pertinent.data.datasets.folder import Folder
 from pertinent.engine.recipe import DataSettings
-from pertinent.engine.run import Run, open_dataset, open_split
+from pertinent.engine.run import Run, open_dataset, open_split, require_free
 from pertinent.errors import ConfigError, DataError, StorageError, UnknownNameError
 
 
@@ -61,3 +61,17 @@ def test_open_dataset_and_split(pictures: Path):
         open_dataset(DataSettings(name="folder", root=Path("/nowhere")))
     with pytest.raises(ConfigError, match=r"folder\.holdot: unknown option; did you mean 'holdout'"):
         open_dataset(DataSettings(name="folder", root=pictures, holdot=0.1))
+
+
+def test_the_root_of_the_data_holds_in_any_folder(
+    tmp_path: Path, recipe_file: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(pictures.parent)
+    given = recipe_of(recipe_file, f"data.root={pictures.name}")
+    Run(tmp_path / "run").save_recipe(given)
+    table = open_split(given.data, "train")
+    assert table.source.where(0) == str(pictures / table.ids[0])
+    monkeypatch.chdir(tmp_path)
+    assert Run.open("run").recipe().data.root == pictures
+    assert len(open_split(Run.open("run").recipe().data, "train")) == 24
+    require_free(Run.open("run"), given, resume=True)

@@ -76,3 +76,8 @@ def test_pictures_that_cannot_be_read(finished_run: Run, tmp_path: Path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n")
     with pytest.raises(ImageError, match=r"a\.png: "):
         open_searcher(finished_run.folder).search([tmp_path / "a.png"])
+
+
+def test_a_folder_that_is_not_there():
+    with pytest.raises(StorageError, match="there is no folder nowhere; give a run folder, or an index folder"):
+        open_searcher(Path("nowhere"))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from pertinent import EmbeddingStore, Hits, Index
+from pertinent import EmbeddingStore, Hits, Index, Relevance, evaluate
+from pertinent.engine.ranking import Ranking, evaluate_ranking
 from pertinent.errors import ConfigError, InputError, StorageError, UnknownNameError
 
 VECTORS = np.array([[1, 0], [0, 1], [1, 0], [-1, 0], [0.6, 0.8]], np.float32)
@@ -27,7 +28,7 @@ def test_search_gives_ids_scores_and_positions_best_first(store: EmbeddingStore)
     assert isinstance(hits, Hits)
     assert hits.ids == [["a", "c", "e"], ["b", "e", "a"]]
     assert hits.positions.tolist() == [[0, 2, 4], [1, 4, 0]]
-    np.testing.assert_allclose(hits.scores, [[1, 1, 0.6], [2, 1.6, 0]], rtol=1e-6)
+    np.testing.assert_allclose(hits.scores, [[1, 1, 0.6], [1, 0.8, 0]], rtol=1e-6)
     assert (len(hits), len(index)) == (2, 5)
 
 
@@ -131,3 +132,31 @@ def test_an_index_is_not_written_over_its_store(store: EmbeddingStore):
     with pytest.raises(StorageError, match="not ours to replace"):
         Index.build(store).save(store.folder)
     EmbeddingStore.open(store.folder).verify()
+
+
+def test_vectors_of_any_length_are_ranked_as_evaluation_ranks_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    rng = np.random.default_rng(0)
+    vectors = (rng.standard_normal((60, 4)) * 10.0 ** rng.uniform(-3, 3, (60, 1))).astype(np.float32)
+    vectors[7] = 0
+    labels = rng.integers(0, 5, 60)
+    store = EmbeddingStore.write(tmp_path / "long", vectors, [f"i{i}" for i in range(60)])
+    assert not store.unit
+    monkeypatch.setattr("pertinent.index._index.BLOCK", 7)
+    hits = Index.build(store).search(vectors, k=60)
+    assert np.abs(hits.scores).max() <= 1 + 1e-6
+    others = [[place for place in row if place != query] for query, row in enumerate(hits.positions.tolist())]
+    relevance = Relevance.classes(labels, labels, query_positions=np.arange(60))
+    served = evaluate_ranking(Ranking(np.array(others), 60), relevance=relevance, metrics=["ap", "r@1", "ndcg"])
+    evaluated = evaluate(vectors, relevance=Relevance.classes(labels), metrics=["ap", "r@1", "ndcg"])
+    for name, values in evaluated.per_query.items():
+        known = np.arange(60) != 7  # a vector without direction ties with everything
+        np.testing.assert_allclose(served.per_query[name][known], values[known], err_msg=name)
+
+
+def test_unit_vectors_are_searched_in_place(store: EmbeddingStore):
+    assert store.unit
+    assert Index.build(store).structure.vectors is store.vectors
+    del store.manifest["unit"]  # as in a store of an earlier version
+    again = Index.build(store)
+    assert again.structure.vectors is not store.vectors
+    assert again.search(VECTORS, k=5).ids == Index.build(EmbeddingStore.open(store.folder)).search(VECTORS, k=5).ids

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import os
 import re
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
@@ -218,10 +219,10 @@ def test_failed_write_keeps_the_old_file_and_leaves_nothing(
 ) -> None:
     target = write_report(make_content(title="First"), tmp_path / "report.html")
 
-    def full(self: Path, other: Path) -> Path:
+    def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StorageError, match="No space left"):
         write_report(make_content(title="Second"), target)
     assert "<title>First</title>" in target.read_text(encoding="utf-8")
@@ -230,7 +231,7 @@ def test_failed_write_keeps_the_old_file_and_leaves_nothing(
 
 def test_folder_that_cannot_be_made(tmp_path: Path, make_content: MakeContent) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(StorageError, match=r"cannot write .*report\.html"):
+    with pytest.raises(StorageError, match=r"writing .*report\.html failed"):
         write_report(make_content(), tmp_path / "file" / "report.html")
 
 

@@ -8,11 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pertinent.errors import InputError, StorageError
+from pertinent.errors import DataError, InputError, StorageError
 
 if TYPE_CHECKING:
+    from pertinent.data.table import ImageTable
     from pertinent.engine.run import Run
     from pertinent.models.encoder import Encoder
+    from pertinent.pipeline import Pipeline
+    from pertinent.store import EmbeddingStore
+
+Stages = Annotated[
+    str | None,
+    typer.Option(help="Post-processing, such as 'pca_whiten(dims=512), alpha_qe(k=10)', or an index's folder."),
+]
+Fit = Annotated[Path | None, typer.Option(help="Store that --stages learn from; default the store itself.")]
 
 
 def evaluate(
@@ -77,16 +86,21 @@ def index(
     store: Annotated[Path, typer.Argument(help="A store of embeddings.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the index; default STORE-index.")] = None,
     kind: Annotated[str, typer.Option(help="See `pertinent list indexes`.")] = "exact",
+    stages: Stages = None,
+    fit: Fit = None,
 ) -> None:
-    """Build a searchable index over a store of embeddings."""
+    """Build a searchable index over a store of embeddings, with stages of post-processing if you like."""
     from pertinent.cli import screen
     from pertinent.index import Index
     from pertinent.store import EmbeddingStore
 
     opened = EmbeddingStore.open(store)
     folder = out or store.with_name(f"{store.name}-index")
-    Index.build(opened, kind).save(folder)
+    pipeline = _pipeline(stages, fit, opened)
+    Index.build(opened, kind, pipeline=pipeline).save(folder)
     screen.out.print(f"{kind} index of {len(opened):,} items in {folder}", soft_wrap=True)
+    if pipeline is not None:
+        screen.out.print(f"stages {pipeline.words}", soft_wrap=True)
 
 
 def search(
@@ -101,10 +115,13 @@ def search(
 ) -> None:
     """Find the pictures most like yours: paths, scores and labels."""
     from pertinent.cli import screen
+    from pertinent.engine.run import Run
     from pertinent.engine.search import open_searcher
 
     if html is not None and len(pictures) > 1:
         raise InputError(f"--html shows one picture, got {len(pictures)}")
+    # Whatever the page needs is asked for before the work.
+    run = Run.open(target) if html is not None else None
     searcher = open_searcher(target, model)
     results = searcher.search(pictures, k)
     for picture, result in zip(pictures, results, strict=True):
@@ -112,11 +129,10 @@ def search(
             screen.out.out(json.dumps({"query": str(picture), "hits": result}, ensure_ascii=False), highlight=False)
         else:
             _show_hits(picture, result)
-    if html is not None:
-        from pertinent.engine.run import Run
+    if html is not None and run is not None:
         from pertinent.report.search_page import write_search_page
 
-        write_search_page(Run.open(target), pictures[0], results[0], html)
+        write_search_page(run, pictures[0], results[0], html)
         screen.out.print(f"page {html}", soft_wrap=True)
 
 
@@ -157,15 +173,42 @@ def _load_encoder(path: Path) -> Encoder:
     return Encoder.load(path / "best" if (path / "recipe.yaml").is_file() else path)
 
 
-def _open_source(source: str, root: Path | None) -> Any:
+def _pipeline(stages: str | None, fit: Path | None, store: EmbeddingStore) -> Pipeline | None:
+    from pertinent.engine.fitting import fitted_pipeline
+    from pertinent.store import EmbeddingStore
+
+    if stages is None:
+        if fit is not None:
+            raise InputError(f"--fit {fit} is what --stages learn from; name the stages, or leave it out")
+        return None
+    return fitted_pipeline(stages, store, None if fit is None else EmbeddingStore.open(fit))
+
+
+def _open_source(source: str, root: Path | None) -> ImageTable:
     from pertinent.data.datasets import DATASETS
 
     if Path(source).is_dir():
-        return DATASETS.build("folder", root=Path(source)).split("all")
+        if root is not None:
+            raise InputError(f"{source} is a folder by itself; leave out --root, or give DATASET:SPLIT with it")
+        return _open_folder(Path(source))
     name, colon, split = source.partition(":")
     if not colon:
         raise StorageError(f"{source} is no folder; give a folder of pictures, or DATASET:SPLIT such as grocery:val")
-    return DATASETS.build(name, root=root).split(split)
+    table: ImageTable = DATASETS.build(name, root=root).split(split)
+    return table
+
+
+def _open_folder(root: Path) -> ImageTable:
+    """The pictures under a folder, with labels where its layout gives them."""
+    from pertinent.cli import screen
+    from pertinent.data.datasets.folder import Folder
+
+    try:
+        return Folder(root).split("all")
+    except DataError as error:
+        table = Folder.unlabelled(root)
+        screen.err.print(f"note: embedding without labels, for they are not clear: {error}", soft_wrap=True)
+        return table
 
 
 def _show_hits(picture: Path, hits: list[dict[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pertinent.data.audit import audit, is_damage
@@ -9,9 +10,12 @@ from pertinent.data.samplers import SAMPLERS
 from pertinent.data.table import ImageTable
 from pertinent.engine.building import make_encoder, make_losses
 from pertinent.engine.loader import compact_labels
+from pertinent.engine.measure import relevance_of
 from pertinent.engine.recipe import Recipe
 from pertinent.engine.run import open_dataset
+from pertinent.engine.tally import requests_of
 from pertinent.errors import PertinentError
+from pertinent.store import StoreLabels
 
 
 @dataclass
@@ -42,6 +46,7 @@ def check_recipe(recipe: Recipe, pictures: bool = False) -> Findings:
     except PertinentError as error:
         found.problems.append(f"model: {error}")
         return found
+    _check_metrics(recipe, tables, found)
     if train is not None:
         _check_training(recipe, train, encoder.dim, found)
     sizes = ", ".join(f"{name} {len(table):,}" for name, table in tables.items())
@@ -67,6 +72,24 @@ def _tables(recipe: Recipe, found: Findings, pictures: bool) -> dict[str, ImageT
         stops = is_damage(text) and recipe.data.on_error == "raise"
         (found.problems if stops else found.warnings).append(text)
     return tables
+
+
+def _check_metrics(recipe: Recipe, tables: Mapping[str, ImageTable], found: Findings) -> None:
+    wanted = dict.fromkeys([*recipe.evaluate.metrics, recipe.evaluate.select])
+    for split in dict.fromkeys((recipe.data.test, recipe.data.val)):
+        if split is None or split not in tables:
+            continue
+        table = tables[split]
+        try:
+            relevance = relevance_of(StoreLabels.of(table), len(table))
+        except PertinentError as error:
+            found.problems.append(f"evaluate: {split}: {error}")
+            continue
+        for metric in wanted:
+            try:
+                requests_of([metric], relevance)
+            except PertinentError as error:
+                found.problems.append(f"evaluate: {split}: {error}")
 
 
 def _check_training(recipe: Recipe, table: ImageTable, dim: int, found: Findings) -> None:

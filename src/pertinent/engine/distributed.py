@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from pertinent.errors import MissingDependencyError
+from pertinent.errors import MissingDependencyError, TrainingError
 
 Item = TypeVar("Item")
 
@@ -38,14 +38,23 @@ class World:
 
         Raises:
             MissingDependencyError: started as one of several processes, and accelerate is not installed.
+            TrainingError: accelerate was set up before, for another number of processes.
         """
-        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        wanted = int(os.environ.get("WORLD_SIZE", "1"))
+        if wanted == 1:
             return cls()
         try:
             from accelerate import PartialState
         except ImportError as error:
             raise MissingDependencyError("several processes need accelerate: pip install accelerate") from error
-        state = PartialState(cpu=cpu)
+        asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+        # Not told that it is on CPUs, accelerate takes each process for one alone.
+        state = PartialState(cpu=cpu or asked or not torch.cuda.is_available())
+        if state.num_processes != wanted:
+            raise TrainingError(
+                f"the launcher started {wanted} processes, but accelerate was set up for {state.num_processes} "
+                "before; do not make an Accelerator of your own, or make it with cpu=True on CPUs"
+            )
         return cls(state.process_index, state.num_processes)
 
     @property
@@ -55,9 +64,11 @@ class World:
 
     @property
     def device(self) -> torch.device | None:
-        """The GPU that belongs to this process among those of its machine; None without one."""
-        if self.size == 1 or not torch.cuda.is_available() or dist.get_backend() != "nccl":
+        """Where this process computes: its own GPU among those of its machine, or the CPU; None if it may choose."""
+        if self.size == 1:
             return None
+        if dist.get_backend() != "nccl":
+            return torch.device("cpu")
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
     def share(self, count: int) -> slice:
@@ -68,20 +79,26 @@ class World:
         """Rows `(n_rank, ...)` of all processes in rank order, without gradient; their numbers may differ."""
         if self.size == 1:
             return rows
-        counts = self.gather_counts(len(rows), rows.device)
-        padded = rows.new_zeros(max(counts), *rows.shape[1:])
+        counts = self.gather_counts(len(rows))
+        # NCCL carries only what lies on a GPU.
+        padded = torch.zeros(max(counts), *rows.shape[1:], dtype=rows.dtype, device=self.device)
         padded[: len(rows)] = rows
         parts = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(parts, padded)
-        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)]).to(rows.device)
 
-    def gather_counts(self, count: int, device: torch.device) -> list[int]:
+    def gather_counts(self, count: int) -> list[int]:
         """`count` of every process, in rank order."""
         if self.size == 1:
             return [count]
-        counts = [torch.zeros((), dtype=torch.int64, device=device) for _ in range(self.size)]
-        dist.all_gather(counts, torch.tensor(count, device=device))
+        counts = [torch.zeros((), dtype=torch.int64, device=self.device) for _ in range(self.size)]
+        dist.all_gather(counts, torch.tensor(count, device=self.device))
         return [int(number) for number in counts]
+
+    def copy(self, tensor: Tensor) -> None:
+        """Give every process the leader's values, in place."""
+        if self.size > 1:
+            dist.broadcast(tensor, 0)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Add up each gradient over the processes; a parameter without one anywhere keeps none."""
@@ -103,14 +120,22 @@ class World:
 
     def copy_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Give every process the leader's gradients: equal already, but for the order in which a GPU adds."""
-        if self.size > 1:
-            for parameter in parameters:
-                if parameter.grad is not None:
-                    dist.broadcast(parameter.grad, 0)
+        for parameter in parameters:
+            if parameter.grad is not None:
+                self.copy(parameter.grad)
 
     def mean_buffers(self, module: nn.Module) -> None:
-        """Average the running statistics of a network over the processes, each having seen its own pictures."""
-        buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
+        """Average the running statistics that a network keeps, over the processes, each having seen its own pictures.
+
+        Frozen ones, and all that never changes, stay as they are, bit by bit.
+        """
+        buffers = [
+            buffer
+            for part in module.modules()
+            if part.training and getattr(part, "running_mean", None) is not None
+            for buffer in part.buffers(recurse=False)
+            if buffer.is_floating_point()
+        ]
         if self.size == 1 or not buffers:
             return
         flat = torch.cat([buffer.reshape(-1) for buffer in buffers])

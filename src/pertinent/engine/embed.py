@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import shutil
 import time
 from pathlib import Path
@@ -19,7 +17,7 @@ from pertinent.engine.distributed import World
 from pertinent.engine.events import Listener, Rate, silent
 from pertinent.engine.loader import Pictures, ordered_loader
 from pertinent.errors import DataError, StorageError
-from pertinent.files import read_json, refuse_strangers, storage_errors, write_json
+from pertinent.files import read_json, refuse_strangers, reserve, storage_errors, write_json
 from pertinent.models.encoder import Encoder, evaluation_mode
 from pertinent.store import STORE_FILES, EmbeddingStore, StoreLabels
 
@@ -42,7 +40,8 @@ def embed_table(
 ) -> EmbeddingStore:
     """Embed every picture of a table and write a store; an interrupted call goes on where it stopped.
 
-    Several processes embed a part each and see the same folder; the first one writes the store.
+    Several processes embed whole batches each, the same batches that one alone would, and see the same folder; the
+    first one writes the store.
 
     Args:
         encoder: used in evaluation mode; its mode is left as it was.
@@ -53,14 +52,17 @@ def embed_table(
         workers: processes that decode.
         listener: hears `embed` events with `done`, `total`, `rate` (pictures/s) and `eta` (s).
         extra: further facts for the manifest.
-        world: the processes; None is one alone. Work that was begun by another number of processes is begun anew.
+        world: the processes; None is one alone. Work that was shared out otherwise, among another number of processes
+            or in batches of another size, is begun anew.
 
     Raises:
         ImageError: a damaged picture, unless `skip_damaged`.
         DataError: no picture, or none that can be read.
         StorageError: the folder cannot be written, or holds other files than a store's.
     """
-    partial = _Partial.open(Path(folder), encoder, table, skip_damaged, world or World())
+    partial = _Partial.open(
+        Path(folder), encoder, table, batch_size=batch_size, skip_damaged=skip_damaged, world=world or World()
+    )
     pictures = Pictures(table, encoder.preprocess.build(), skip_damaged)
     loader = ordered_loader(pictures, range(partial.done, partial.end), batch_size, workers)
     total = partial.end - partial.start
@@ -82,14 +84,16 @@ def embed_table(
 
 
 class _Partial:
-    """A store in the making: vectors on disk, which rows are this process's, and how far it got with them."""
+    """A store in the making: which rows are this process's, their vectors on disk, and how far it got with them."""
 
-    def __init__(self, folder: Path, table: ImageTable, key: dict[str, str], dim: int, world: World) -> None:
+    def __init__(
+        self, folder: Path, table: ImageTable, key: dict[str, str], dim: int, *, batch_size: int, world: World
+    ) -> None:
         self.folder, self.table, self.key, self.world = folder, table, key, world
         self.path = folder.with_name(f".{folder.name}.partial")
         self.progress = self.path / f"progress-{world.rank}-of-{world.size}.json"
-        share = world.share(len(table))
-        self.start, self.end = share.start or 0, share.stop
+        self.shares = _shares(len(table), batch_size, world.size)
+        self.start, self.end = self.shares[world.rank]
         self.done, self.last = self.start, 0
         self.damaged: list[str] = []
         self.bad_rows: list[int] = []
@@ -98,53 +102,61 @@ class _Partial:
         self.dim = dim
 
     @classmethod
-    def open(cls, folder: Path, encoder: Encoder, table: ImageTable, skip_damaged: bool, world: World) -> _Partial:
+    def open(
+        cls, folder: Path, encoder: Encoder, table: ImageTable, *, batch_size: int, skip_damaged: bool, world: World
+    ) -> _Partial:
         if not len(table):
             raise DataError("there is no picture to embed")
         refuse_strangers(folder, STORE_FILES)
         key = {"encoder": encoder.fingerprint(), "table": table.fingerprint()}
-        partial = cls(folder, table, key, encoder.dim, world)
+        partial = cls(folder, table, key, encoder.dim, batch_size=batch_size, world=world)
         if not world.leads:
             world.wait()
         if not partial._go_on(skip_damaged):
-            if world.leads:
-                partial._begin()
-            else:
-                partial.vectors = np.load(partial.path / "vectors.npy", mmap_mode="r+")
+            partial._begin()
         if world.leads:
             world.wait()
         return partial
+
+    def _file(self, rank: int) -> Path:
+        # A file for each process: over a network, two that write near places of one file may undo each other.
+        return self.path / ("vectors.npy" if self.world.size == 1 else f"vectors-{rank}-of-{self.world.size}.npy")
 
     def _go_on(self, skip_damaged: bool) -> bool:
         """Take up earlier work on the same pictures by the same encoder; what cannot be read is done again."""
         try:
             saved = read_json(self.progress)
-            vectors = np.load(self.path / "vectors.npy", mmap_mode="r+")
+            vectors = np.load(self._file(self.world.rank), mmap_mode="r+")
             done, damaged, bad_rows = saved["done"], saved["damaged"], saved["bad_rows"]
         except (StorageError, OSError, EOFError, ValueError, KeyError, TypeError):
             return False
+        others = saved["key"] != self.key or saved.get("rows") != [self.start, self.end]
         # A picture that was skipped before must not be passed over in silence now.
-        if saved["key"] != self.key or vectors.shape != (len(self.table), self.dim) or (damaged and not skip_damaged):
+        if others or vectors.shape != (self.end - self.start, self.dim) or (damaged and not skip_damaged):
             return False
         self.vectors, self.done, self.damaged, self.bad_rows = vectors, done, damaged, bad_rows
         return True
 
     def _begin(self) -> None:
-        shape, path = (len(self.table), self.dim), self.path / "vectors.npy"
         with storage_errors(self.path, "writing"):
-            shutil.rmtree(self.path, ignore_errors=True)
-            self.path.mkdir(parents=True)
-            self.vectors = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-            try:
-                _reserve(path)
-            except OSError:
+            if self.world.leads:
                 shutil.rmtree(self.path, ignore_errors=True)
-                raise
+                self.path.mkdir(parents=True)
+            self.vectors = self._new_file(self._file(self.world.rank), self.end - self.start)
+
+    def _new_file(self, path: Path, rows: int) -> NDArray[np.float32]:
+        vectors = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, self.dim))
+        try:
+            reserve(path)
+        except OSError:
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise
+        return vectors
 
     def add(self, rows: NDArray[np.int64], vectors: NDArray[np.float32] | None, damaged: list[str]) -> None:
         size = len(rows) + len(damaged)
         if vectors is not None:
-            self.vectors[rows] = vectors
+            self.vectors[rows - self.start] = vectors
         batch = range(self.done, self.done + size)
         self.bad_rows += sorted(set(batch) - set(rows.tolist()))
         self.damaged += damaged
@@ -155,8 +167,8 @@ class _Partial:
     def save(self) -> None:
         with storage_errors(self.path, "writing"):
             self.vectors.flush()  # type: ignore[attr-defined]
-        state = {"key": self.key, "done": self.done, "damaged": self.damaged, "bad_rows": self.bad_rows}
-        write_json(self.progress, state)
+        state = {"key": self.key, "rows": [self.start, self.end], "done": self.done}
+        write_json(self.progress, {**state, "damaged": self.damaged, "bad_rows": self.bad_rows})
         self.saved = time.monotonic()
 
     def finish(self, extra: dict[str, Any]) -> EmbeddingStore:
@@ -173,7 +185,8 @@ class _Partial:
         if not len(good):
             shutil.rmtree(self.path, ignore_errors=True)
             raise DataError(f"none of the {len(self.table)} pictures could be read, the first: {self.damaged[0]}")
-        vectors = self.vectors if len(good) == len(self.table) else self.vectors[good]
+        vectors = self._join()
+        vectors = vectors if len(good) == len(self.table) else vectors[good]
         EmbeddingStore.write(
             self.folder,
             vectors,
@@ -185,17 +198,23 @@ class _Partial:
         )
         shutil.rmtree(self.path, ignore_errors=True)
 
+    def _join(self) -> NDArray[np.float32]:
+        """The vectors of all processes."""
+        if self.world.size == 1:
+            return self.vectors
+        with storage_errors(self.path, "writing"):
+            whole = self._new_file(self.path / "vectors.npy", len(self.table))
+            for rank, (start, end) in enumerate(self.shares):
+                whole[start:end] = np.load(self._file(rank), mmap_mode="r")
+        return whole
 
-def _reserve(path: Path) -> None:
-    """Take the whole of a sparse file from the disk: a memory map that outgrows a full disk would kill the process."""
-    if not hasattr(os, "posix_fallocate"):
-        return
-    with path.open("r+b") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # file systems that cannot reserve
-                raise
+
+def _shares(count: int, batch_size: int, processes: int) -> list[tuple[int, int]]:
+    """First and last row of each process: whole batches, so that each picture is embedded in the same company."""
+    size = max(batch_size, 1)
+    batches = -(-count // size)
+    ends = [min(batches * (rank + 1) // processes * size, count) for rank in range(processes)]
+    return list(zip([0, *ends], ends, strict=False))
 
 
 def _keep(labels: StoreLabels, rows: NDArray[np.int64]) -> StoreLabels:

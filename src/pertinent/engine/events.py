@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -50,9 +49,13 @@ def read_events(path: Path) -> list[dict[str, Any]]:
 
 
 def memory_megabytes(device: torch.device) -> float:
-    """Largest memory in use so far: of the GPU where training is there, else of the process."""
+    """Largest memory in use so far: of the GPU where training is there, else of the process; 0 where none can tell."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        import resource
+    except ImportError:  # there is none on Windows
+        return 0.0
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 

@@ -56,6 +56,10 @@ class Scheduled:
         for group, lr in zip(self.optimiser.param_groups, self.base, strict=True):
             group["lr"] = rise * learning_rate(schedule, lr, after_warmup, self.train.epochs)
 
+    def has_gradients(self) -> bool:
+        """Whether there is anything to learn in this step."""
+        return any(p.grad is not None for group in self.optimiser.param_groups for p in group["params"])
+
     def rates(self) -> dict[str, float]:
         """Present learning rate of every group, by its name."""
         return {str(group["name"]): float(group["lr"]) for group in self.optimiser.param_groups}

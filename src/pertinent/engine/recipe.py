@@ -223,8 +223,12 @@ def check_names(recipe: Recipe) -> list[str]:
         problems.append("losses: at least one loss is needed")
     for key, loss in recipe.losses.items():
         problems += _check_member(LOSSES, loss.loss or key, loss.options, f"losses.{key}", SUPPLIED)
-    if "network" in recipe.losses:
-        problems.append("losses.network: is the name of the network's own optimiser; choose another key")
+    taken = {"network": "the network's optimiser", "loss": "the sum of all"}
+    problems += [
+        f"losses.{key}: is the name of {meaning}; choose another key"
+        for key, meaning in taken.items()
+        if key in recipe.losses
+    ]
     problems += [
         f"train.trackers: unknown tracker {name!r}{suggest(name, TRACKERS.names())}"
         for name in recipe.train.trackers

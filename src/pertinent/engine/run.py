@@ -73,8 +73,10 @@ class Run:
         return self.folder / "evaluations" / f"{name}.json"
 
     def save_recipe(self, recipe: Recipe) -> None:
-        """Write the recipe as it was run."""
+        """Write the recipe as it was run, with the data's root absolute: reports are made from other folders too."""
         values = recipe.model_dump(mode="json")
+        if recipe.data.root is not None:
+            values["data"]["root"] = str(recipe.data.root.absolute())
         write_text(self.recipe_path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
     def recipe(self) -> Recipe:

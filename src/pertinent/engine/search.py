@@ -47,6 +47,8 @@ def open_searcher(target: Path, model: Path | None = None) -> Searcher:
     Raises:
         StorageError: neither, a run that is not finished, or an encoder that did not make the index's vectors.
     """
+    if not target.is_dir():
+        raise StorageError(f"there is no folder {target}; give a run folder, or an index folder with --model")
     if (target / "recipe.yaml").is_file():
         if not (target / "index").is_dir():
             raise StorageError(f"{target} has no index yet; let its training end first, with pertinent train --resume")

@@ -20,11 +20,16 @@ from torch import Tensor, nn
 
 from pertinent.engine.distributed import World
 from pertinent.engine.memory import Memory
+from pertinent.errors import ConfigError, TrainingError
 
 
 @dataclass
 class Objective:
-    """What is minimised: losses times their weights, on a batch and, for those that take references, a memory."""
+    """What is minimised: losses times their weights, on a batch and, for those that take references, a memory.
+
+    Raises:
+        ConfigError: there is a memory, and no loss that takes references.
+    """
 
     losses: nn.ModuleDict
     weights: Mapping[str, float]
@@ -37,6 +42,9 @@ class Objective:
             for key, loss in self.losses.items()
             if "ref_includes_query" in inspect.signature(loss.forward).parameters
         }
+        if self.memory is not None and self.memory.size and not self._ranking:
+            names = ", ".join(self.losses)
+            raise ConfigError([f"memory.size: none of the losses ({names}) compares with other items; leave it out"])
 
     def __call__(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Total, and every term with the components that the losses name, without gradient."""
@@ -82,39 +90,51 @@ def gradients(
         scale: enlarges the total before it is differentiated, as half precision needs.
 
     Returns:
-        `loss`, every term, and the components that losses name, without gradient and equal on every process.
+        `loss`, every term, and the components that losses name, without gradient; equal on every process unless a loss
+        draws at random.
     """
     world = world or World()
     chunks = _chunks(pixels, chunk)
     twice = len(chunks) > 1
+    buffers = Buffers(network) if twice else None
     states: list[Randomness] = []
     with torch.no_grad() if twice else contextlib.nullcontext():
         outputs = []
         for part in chunks:
-            states.append(Randomness(pixels.device))
+            if twice:
+                states.append(Randomness(pixels.device))
             outputs.append(forward(part))
+    # An autocast around all this would hand the second pass weights that were narrowed without gradient.
+    torch.clear_autocast_cache()
     local = torch.cat(outputs) if twice else (outputs[0] if outputs else None)
     loose = local.detach() if local is not None else None
     whole, own = _gather(loose, pixels, world)
     whole.requires_grad_()
-    # Whatever autocast says outside, losses are computed wide.
+    # Whatever autocast says outside, losses are computed wide, and so are their gradients.
     with torch.autocast(whole.device.type, enabled=False):
         total, parts = objective(whole, labels)
-    if total.requires_grad:
-        scale(total).backward()  # type: ignore[no-untyped-call]
+        if total.requires_grad:
+            scale(total).backward()  # type: ignore[no-untyped-call]
     if objective.memory is not None:
         objective.memory.add(whole.detach(), labels)
-    slope = whole.grad[own] if whole.grad is not None else torch.zeros_like(whole[own])
-    if twice:
-        with kept_buffers(network):
-            for part, state, piece in zip(
-                chunks, states, torch.split(slope, [len(part) for part in chunks]), strict=True
-            ):
+    slopes = torch.zeros_like(whole) if whole.grad is None else whole.grad
+    # A loss may draw at random, and a GPU add in any order: all go on from one and the same result.
+    world.copy(slopes)
+    slope = slopes[own]
+    if buffers is not None:
+        with buffers.as_then():
+            for part, state, piece in zip(chunks, states, slope.split([len(part) for part in chunks]), strict=True):
                 with state.again():
-                    forward(part).backward(piece)  # type: ignore[no-untyped-call]
+                    _backward(forward(part), piece)
     elif local is not None:
-        local.backward(slope)  # type: ignore[no-untyped-call]
+        _backward(local, slope)
     return parts
+
+
+def _backward(embeddings: Tensor, slope: Tensor) -> None:
+    # In warm-up a network without a head has nothing that learns.
+    if embeddings.requires_grad:
+        embeddings.backward(slope)  # type: ignore[no-untyped-call]
 
 
 def _chunks(pixels: Tensor, chunk: int | None) -> Sequence[Tensor]:
@@ -128,10 +148,10 @@ def _gather(local: Tensor | None, pixels: Tensor, world: World) -> tuple[Tensor,
     if world.size == 1:
         assert local is not None
         return local, slice(0, len(local))
-    counts = world.gather_counts(len(pixels), pixels.device)
+    counts = world.gather_counts(len(pixels))
     first = sum(counts[: world.rank])
     # A process without pictures cannot know the width of an embedding; the others tell.
-    widths = world.gather_counts(0 if local is None else local.shape[1], pixels.device)
+    widths = world.gather_counts(0 if local is None else local.shape[1])
     rows = pixels.new_zeros(0, max(widths)) if local is None else local
     return world.gather(rows), slice(first, first + counts[world.rank])
 
@@ -140,6 +160,8 @@ class Randomness:
     """The state of the random generators of the CPU and of one device, to draw the same again."""
 
     def __init__(self, device: torch.device) -> None:
+        if device.type not in ("cpu", "cuda"):
+            raise TrainingError(f"two passes need a CPU or a CUDA device, got {device}; leave train.chunk out")
         self.device = device
         self.cpu = torch.get_rng_state()
         self.gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
@@ -154,13 +176,27 @@ class Randomness:
             yield
 
 
-@contextlib.contextmanager
-def kept_buffers(network: nn.Module) -> Iterator[None]:
-    """Give every buffer (the running statistics) its value back at the end."""
-    before = [(buffer, buffer.clone()) for buffer in network.buffers()]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for buffer, value in before:
-                buffer.copy_(value)
+class Buffers:
+    """The buffers of a network (running statistics and the like), to start from the same again."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self.values = self._read()
+
+    @contextlib.contextmanager
+    def as_then(self) -> Iterator[None]:
+        """Start with the values of then; afterwards the buffers hold what they held before."""
+        before = self._read()
+        self._write(self.values)
+        try:
+            yield
+        finally:
+            self._write(before)
+
+    def _read(self) -> list[Tensor]:
+        return [buffer.clone() for buffer in self.network.buffers()]
+
+    @torch.no_grad()
+    def _write(self, values: list[Tensor]) -> None:
+        for buffer, value in zip(self.network.buffers(), values, strict=True):
+            buffer.copy_(value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -26,7 +25,14 @@ from pertinent.engine.building import (
     set_deterministic,
     set_seed,
 )
-from pertinent.engine.checkpoint import load_newest, random_state, restore_random_state, save_state
+from pertinent.engine.checkpoint import (
+    clear_unfinished,
+    load_newest,
+    prune,
+    random_state,
+    restore_random_state,
+    save_state,
+)
 from pertinent.engine.distributed import World
 from pertinent.engine.embed import embed_table
 from pertinent.engine.events import JsonLines, Listener, Rate, memory_megabytes, silent
@@ -69,18 +75,30 @@ def train(recipe: Recipe, folder: Path | str, *, resume: bool = False, listener:
     world = World.join(cpu=recipe.train.device == "cpu")
     run = Run(Path(folder))
     if world.leads:
+        _clear_crash(run)
         require_free(run, recipe, resume)
     tell = _Teller(run, listener) if world.leads else silent
     # The folder becomes a run only when recipe and data have proved right, so that a mistake in them leaves no trace.
     trainer = Trainer(recipe, run, tell, world)
-    if world.leads:
-        run.save_recipe(recipe)
     if isinstance(tell, _Teller):
-        tell.attach(recipe)
-    trainer.resume_or_start()
-    trainer.fit()
-    trainer.finish()
+        tell.open_trackers(recipe)
+        run.save_recipe(recipe)
+    try:
+        trainer.resume_or_start()
+        trainer.fit()
+        trainer.finish()
+    finally:
+        if isinstance(tell, _Teller):
+            tell.close()
     return run
+
+
+def _clear_crash(run: Run) -> None:
+    """Remove what a killed process left half-written in a run's folder."""
+    clear_unfinished(run.folder, ("recipe.yaml", "before", "best", "last", "index"))
+    if run.recipe_path.is_file():
+        for name in ("checkpoints", "stores", "evaluations"):
+            clear_unfinished(run.folder / name)
 
 
 class _Teller:
@@ -90,7 +108,7 @@ class _Teller:
         self.run, self.log, self.listener = run, JsonLines(run.log_path), listener
         self.trackers: list[Any] = []
 
-    def attach(self, recipe: Recipe) -> None:
+    def open_trackers(self, recipe: Recipe) -> None:
         settings = recipe.model_dump(mode="json")
         self.trackers = [
             TRACKERS.build(name, folder=self.run.folder, settings=settings) for name in recipe.train.trackers
@@ -102,9 +120,10 @@ class _Teller:
         for tracker in self.trackers:
             tracker(event)
         self.listener(event)
-        if event["event"] == "end":
-            for tracker in self.trackers:
-                tracker.close()
+
+    def close(self) -> None:
+        for tracker in self.trackers:
+            tracker.close()
 
 
 class Trainer:
@@ -128,13 +147,16 @@ class Trainer:
         self.optimisers = make_optimisers(self.encoder, dict(self.losses), own, recipe.optim, recipe.train)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
         self.memory = Memory(recipe.memory.size, self.encoder.dim, self.labels).to(self.device)
+        weights = {key: loss.weight for key, loss in recipe.losses.items()}
+        self.objective = Objective(self.losses, weights)
+        self.remembering = Objective(self.losses, weights, self.memory) if self.memory.size else self.objective
         self.average = WeightAverage(self.encoder, recipe.train.ema) if recipe.train.ema else None
         self.network: Callable[[Tensor], Tensor] = torch.compile(self.encoder) if recipe.train.compile else self.encoder
         self.batches = self._batches()
         if self.world.rank:
             # The first weights are the same everywhere; what is drawn at random from here on is not.
             set_seed(recipe.train.seed + 1_000_003 * self.world.rank)
-        self.epoch, self.step = 0, 0
+        self.epoch, self.step, self.unsaved = 0, 0, 0
         self.best, self.without_best = -math.inf, 0
         self.damaged: set[str] = set()
         self.seconds = 0.0
@@ -222,12 +244,11 @@ class Trainer:
             # A step is done and counted, or neither: a resumed run then ends as one that was never stopped.
             with interrupt_afterwards():
                 parts = self._step(group)
-                before, self.step = self.step, self.step + len(group)
+                self.step, self.unsaved = self.step + len(group), self.unsaved + len(group)
                 now = time.monotonic()
                 self.seconds, started = self.seconds + now - started, now
             self.tell(self._step_event(parts, steps, rate.add(self.recipe.sampler.batch_size * len(group))))
-            every = self.settings.checkpoint_steps
-            if every and before // every != self.step // every and self.step < steps:
+            if self.unsaved >= (self.settings.checkpoint_steps or math.inf):
                 self._save()
         self._end_epoch()
 
@@ -259,14 +280,12 @@ class Trainer:
         if len(rows) < 2:
             return {}
         layout = torch.channels_last if self.settings.channels_last else torch.contiguous_format
-        remembers = self.memory.size and self.epoch >= self.recipe.memory.start
-        weights = {key: loss.weight for key, loss in self.recipe.losses.items()}
         parts = gradients(
             self.encoder,
             self._forward,
             batch.pixels.to(self.device, memory_format=layout),
             self.labels[rows].to(self.device),
-            Objective(self.losses, weights, self.memory if remembers else None),
+            self.remembering if self.epoch >= self.recipe.memory.start else self.objective,
             chunk=self.settings.chunk,
             world=self.world,
             scale=lambda total: self.scaler.scale(total / share),
@@ -277,13 +296,16 @@ class Trainer:
         self.world.sum_gradients(self.encoder.parameters())
         self.world.copy_gradients(self.losses.parameters())
         self.world.mean_buffers(self.encoder)
-        for optimiser in self.optimisers.values():
-            self.scaler.unscale_(optimiser.optimiser)
+        # The scaler refuses an optimiser that has nothing to do, such as the network's in the warm-up without a head.
+        optimisers = [scheduled.optimiser for scheduled in self.optimisers.values() if scheduled.has_gradients()]
+        for optimiser in optimisers:
+            self.scaler.unscale_(optimiser)
         if self.settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.encoder.parameters(), self.settings.clip_norm)
-        for optimiser in self.optimisers.values():
-            self.scaler.step(optimiser.optimiser)
-        self.scaler.update()
+        for optimiser in optimisers:
+            self.scaler.step(optimiser)
+        if optimisers:
+            self.scaler.update()
         if self.average:
             self.average.update(self.encoder)
 
@@ -380,9 +402,10 @@ class Trainer:
         everyone = self.world.gather_objects(own)
         self.damaged = {text for process in everyone for text in process["damaged"]}
         if self.world.leads:
-            save_state(self.run.checkpoint(self.epoch, self.step), self._state(everyone))
-            for old in self.run.checkpoints()[: -self.settings.keep]:
-                shutil.rmtree(old, ignore_errors=True)
+            newest = self.run.checkpoint(self.epoch, self.step)
+            save_state(newest, self._state(everyone))
+            prune(self.run.checkpoints(), newest, self.settings.keep)
+        self.unsaved = 0
 
     def _state(self, everyone: list[dict[str, Any]]) -> dict[str, Any]:
         return {

@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 
 from pertinent.errors import InputError, StorageError
 from pertinent.files import new_folder, read_versioned, write_json
+from pertinent.functional.neighbours import blocks, unit_rows
 from pertinent.index import INDEXES
-from pertinent.store import EmbeddingStore
+from pertinent.pipeline import Pipeline
+from pertinent.store import BLOCK, EmbeddingStore
 
 FORMAT = 1
+VECTORS, PIPELINE = "vectors.npy", "pipeline"
 
 
 @dataclass(frozen=True)
@@ -32,32 +35,62 @@ class Hits:
 
 
 class Index:
-    """A searchable collection; `build` it from a store, `save` it, `open` it, `search` it."""
+    """A searchable collection; `build` it from a store, `save` it, `open` it, `search` it.
 
-    def __init__(self, store: EmbeddingStore, kind: str, structure: Any) -> None:
+    Scores are cosines, as in evaluation, whether or not the vectors have length 1; after a re-ranking, its scores.
+
+    Args:
+        store: the collection.
+        kind: of the structure.
+        structure: finds neighbours among `items`.
+        pipeline: stages that queries go through, and that the items went through.
+        items: the store's vectors as they are compared.
+    """
+
+    def __init__(
+        self, store: EmbeddingStore, kind: str, structure: Any, pipeline: Pipeline, items: NDArray[np.float32]
+    ) -> None:
         self.store, self.kind, self.structure = store, kind, structure
+        self.pipeline, self.items = pipeline, items
 
     def __len__(self) -> int:
         return len(self.store)
 
     @classmethod
-    def build(cls, store: EmbeddingStore, kind: str = "exact", **options: Any) -> Index:
-        """Build the structure over a store's vectors.
+    def build(
+        cls, store: EmbeddingStore, kind: str = "exact", *, pipeline: Pipeline | None = None, **options: Any
+    ) -> Index:
+        """Build the structure over a store's vectors; those that are not of length 1 are copied into memory for it.
+
+        Args:
+            store: the collection.
+            kind: see `pertinent list indexes`.
+            pipeline: fitted stages of post-processing; the items go through them now, queries when they are asked.
+            options: of the kind.
 
         Raises:
             UnknownNameError: no such kind.
             ConfigError: an option that the kind does not take.
+            InputError: a pipeline that is not fitted, or to other vectors.
         """
-        return cls(store, kind, INDEXES.build(kind, vectors=store.vectors, **options))
+        pipeline = pipeline or Pipeline()
+        items = pipeline.items(store.vectors) if pipeline.changes_items else _comparable(store)
+        return cls(store, kind, INDEXES.build(kind, vectors=items, **options), pipeline, items)
 
     def save(self, folder: Path | str) -> None:
         """Write `index.json` into a folder; it points to the store by a relative path, so both can move together.
+
+        Stages are saved in `pipeline/`, items that they changed in `vectors.npy`.
 
         Raises:
             StorageError: the folder cannot be written.
         """
         folder = Path(folder)
-        with new_folder(folder) as temporary:
+        with new_folder(folder, own=(VECTORS, PIPELINE)) as temporary:
+            if self.pipeline.stages:
+                self.pipeline.save(temporary / PIPELINE)
+            if self.pipeline.changes_items:
+                np.save(temporary / VECTORS, self.items)
             write_json(
                 temporary / "index.json",
                 {
@@ -67,6 +100,7 @@ class Index:
                     "store": os.path.relpath(self.store.folder.resolve(), folder.resolve()),
                     "encoder": self.store.encoder,
                     "vectors": self.store.manifest["files"]["vectors.npy"]["sha256"],
+                    "pipeline": self.pipeline.fingerprint if self.pipeline.stages else None,
                 },
             )
 
@@ -89,10 +123,14 @@ class Index:
         store = EmbeddingStore.open((folder / saved["store"]).resolve())
         if store.manifest["files"]["vectors.npy"]["sha256"] != saved["vectors"]:
             raise StorageError(f"{folder} was built on other vectors than {store.folder} holds now; build it again")
-        return cls.build(store, saved["kind"], **saved["state"])
+        pipeline = Pipeline.load(folder / PIPELINE) if saved.get("pipeline") else Pipeline()
+        if pipeline.stages and pipeline.fingerprint != saved["pipeline"]:
+            raise StorageError(f"{folder} was built with other stages than lie in it; build it again")
+        items = _read_items(folder / VECTORS, len(store)) if pipeline.changes_items else _comparable(store)
+        return cls(store, saved["kind"], INDEXES.build(saved["kind"], vectors=items, **saved["state"]), pipeline, items)
 
     def search(self, vectors: NDArray[np.float32] | torch.Tensor, k: int = 10) -> Hits:
-        """The k nearest items of each vector.
+        """The k nearest items of each vector, as the stages of the pipeline rank them.
 
         Args:
             vectors: `(Q, D)`, or `(D,)` for one.
@@ -110,6 +148,28 @@ class Index:
             raise InputError("a query vector is not finite")
         if k < 1:
             raise InputError(f"k must be at least 1, got {k}")
-        scores, positions = self.structure.search(queries, k)
+        ready = self.pipeline.queries(queries, self.items, self.structure.search)
+        scores, positions = self.pipeline.rank(ready, self.items, self.structure.search, k)
         ids = self.store.ids
         return Hits([[ids[place] for place in row] for row in positions.tolist()], scores, positions)
+
+
+def _comparable(store: EmbeddingStore) -> NDArray[np.float32]:
+    return store.vectors if store.unit else _unit(store.vectors)
+
+
+def _read_items(path: Path, count: int) -> NDArray[np.float32]:
+    try:
+        items: NDArray[np.float32] = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise StorageError(f"{path} is damaged ({error}); build the index again") from error
+    if items.ndim != 2 or len(items) != count or items.dtype != np.float32:
+        raise StorageError(f"{path} is damaged: it holds {items.dtype} {items.shape}; build the index again")
+    return items
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    unit = np.empty(vectors.shape, np.float32)
+    for rows in blocks(len(vectors), BLOCK):
+        unit[rows] = unit_rows(vectors[rows])
+    return unit

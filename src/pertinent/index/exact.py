@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pertinent.functional.neighbours import in_order, top_k
+
 __all__ = ["ExactIndex"]
 
 # 64 MB of float32 vectors of 256 numbers: large enough for a fast product, small enough for any machine.
@@ -41,31 +43,12 @@ class ExactIndex:
         for start in range(0, len(self.vectors), BLOCK):
             block = torch.from_numpy(np.array(self.vectors[start : start + BLOCK], dtype=np.float32))
             product = query @ block.T
-            values, columns = _top(product, min(k, product.shape[1]))
+            values, columns = top_k(product, min(k, product.shape[1]))
             scores = torch.cat([scores, values], dim=1)
             places = torch.cat([places, columns + start], dim=1)
-            scores, places = _order(scores, places, k)
+            scores, places = in_order(scores, places, k)
         return scores.numpy(), places.numpy()
 
     def state(self) -> dict[str, Any]:
         """Nothing but the vectors is needed."""
         return {}
-
-
-def _top(product: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    # topk takes any of the items that tie at the cut; where more tie than fit, take those of the lowest position.
-    values, columns = product.topk(k, dim=1)
-    cut = values[:, -1:]
-    crowded = (product == cut).sum(1) > (values == cut).sum(1)
-    for row in crowded.nonzero().flatten().tolist():
-        order = product[row].argsort(descending=True, stable=True)[:k]
-        values[row], columns[row] = product[row, order], order
-    return values, columns
-
-
-def _order(scores: torch.Tensor, places: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    # Sort by position first, then stably by score, so that equal scores come in the order of the store.
-    by_place = places.argsort(dim=1)
-    scores, places = scores.gather(1, by_place), places.gather(1, by_place)
-    by_score = scores.argsort(dim=1, descending=True, stable=True)[:, :k]
-    return scores.gather(1, by_score), places.gather(1, by_score)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any, TypeGuard
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pertinent.errors import StorageError
+from pertinent.files import write_bytes
 from pertinent.report.content import MetricRow, ReportContent
 from pertinent.report.figures import HEIGHT, WIDTH, plots
 from pertinent.report.pictures import Pictures
@@ -74,18 +72,9 @@ def render(template: str, **values: Any) -> str:
 
 
 def write_page(page: str, path: str | Path) -> Path:
-    """Write the text of a page beside `path` first and then move it there; raises StorageError."""
+    """Write the text of a page in one step; raises StorageError."""
     target = Path(path)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(page.encode("utf-8", errors="backslashreplace"))
-        part.replace(target)
-    except OSError as error:
-        _forget(part)
-        raise StorageError(
-            f"cannot write {target}: {error.strerror or error}; choose a folder you may write to"
-        ) from error
+    write_bytes(target, page.encode("utf-8", errors="backslashreplace"))
     return target
 
 
@@ -126,11 +115,6 @@ def _signed(difference: float, decimals: int) -> str:
 
 def _known(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
-
-
-def _forget(part: Path) -> None:
-    with suppress(OSError):
-        part.unlink()
 
 
 @cache

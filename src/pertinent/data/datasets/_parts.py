@@ -18,11 +18,11 @@ NO_LABEL = -1
 
 
 def root_folder(root: Path | str | None, reader: str) -> Path:
-    """Return `root` as a path; raises DataError when there is no such folder."""
+    """Return `root` as an absolute path, which holds wherever it is read again; raises DataError for no such folder."""
     if root is None or not Path(root).is_dir():
         said = "none was given" if root is None else f"there is no folder {str(root)!r}"
         raise DataError(f"{reader}: root must be the folder that holds the data set, {said}; set data.root or --root")
-    return Path(root)
+    return Path(root).absolute()
 
 
 def require_split(name: str, splits: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -31,7 +31,7 @@ class Folder:
 
     `root/animal/cat/1.jpg` gives a tree of 2 levels, `root/cat/1.jpg` plain classes, `root/1.jpg` pictures without
     labels. Where `root` holds split folders (`train`, `val`, `test`, `query`, `gallery`), those are the splits.
-    Otherwise pictures are dealt to `train`, `val` and `test` by the hash of their names, and `all` has them all.
+    Otherwise pictures are dealt to `train`, `val` and `test` by the hash of their names. `all` has them all.
 
     Hidden files and files that are not pictures are left out; `ignored` counts them.
 
@@ -54,10 +54,7 @@ class Folder:
         self.root = root_folder(root, "folder")
         if split_by not in (None, "class", "image"):
             raise InputError(f"folder: split_by must be 'class' or 'image', got {split_by!r}")
-        self.ignored = 0
-        paths = sorted(self._scan())
-        if not paths:
-            raise DataError(f"folder: no pictures in {self.root} ({self.ignored} other files)")
+        paths, self.ignored = _scan(self.root)
         split_folders = [name for name in _SPLITS if (self.root / name).is_dir()]
         self._names = {path: _class_names(path, bool(split_folders)) for path in paths}
         depth = self._check_depth()
@@ -67,9 +64,12 @@ class Folder:
         if (split_folders or not depth) and (holdout is not None or split_by is not None):
             why = "there are split folders" if split_folders else "the pictures are in no class folders"
             raise InputError(f"folder: {why} in {self.root}, so take out holdout and split_by")
-        self._members = _by_split_folder(paths, split_folders) if split_folders else {"all": paths}
-        if depth and not split_folders:
-            self._members = self._deal(paths, 0.2 if holdout is None else holdout, split_by or "class")
+        parts: dict[str, list[str]] = {}
+        if split_folders:
+            parts = _by_split_folder(paths, split_folders)
+        elif depth:
+            parts = self._deal(paths, 0.2 if holdout is None else holdout, split_by or "class")
+        self._members = {**parts, "all": paths}
         self.splits: Sequence[str] = list(self._members)
 
     def split(self, name: str) -> ImageTable:
@@ -86,29 +86,23 @@ class Folder:
         return labelled_table(paths, FolderSource(self.root, paths), rows, self._levels, self._vocabularies)
 
     @classmethod
+    def unlabelled(cls, root: Path | str | None) -> ImageTable:
+        """Every picture under a folder, whatever its layout, without labels; ids are paths relative to `root`.
+
+        Raises:
+            DataError: no such folder, or no pictures in it.
+        """
+        folder = root_folder(root, "folder")
+        paths, _ = _scan(folder)
+        return ImageTable(paths, FolderSource(folder, paths))
+
+    @classmethod
     def example(cls, root: Path) -> None:
         """Write 2 parents of 3 classes of 3 pictures each, without split folders."""
         names = {"animal": ("cat", "dog", "owl"), "plant": ("fern", "moss", "palm")}
         classes = [f"{parent}/{name}" for parent, children in names.items() for name in children]
         for number in range(3 * len(classes)):
             write_example_picture(root / classes[number // 3] / f"{number % 3}.png", number)
-
-    def _scan(self) -> Iterator[str]:
-        """Yield paths of pictures relative to root; links to folders are followed, each folder is entered once."""
-        entered = set()
-        for folder, subfolders, files in os.walk(self.root, followlinks=True):
-            entered.add(os.path.realpath(folder))
-            hidden = [name for name in subfolders if name.startswith((".", "__MACOSX"))]
-            subfolders[:] = [
-                name
-                for name in subfolders
-                if name not in hidden and os.path.realpath(os.path.join(folder, name)) not in entered
-            ]
-            for name in files:
-                if name.startswith(".") or Path(name).suffix.lower() not in IMAGE_SUFFIXES:
-                    self.ignored += 1
-                else:
-                    yield Path(folder, name).relative_to(self.root).as_posix()
 
     def _check_depth(self) -> int:
         folders_at: dict[int, set[str]] = defaultdict(set)
@@ -134,8 +128,34 @@ class Folder:
             for path in paths:
                 classes[self._names[path][0]].append(path)
             split_of = {path: split for members in classes.values() for path, split in hold_out(members, share).items()}
-        dealt = {name: [path for path in paths if split_of[path] == name] for name in ("train", "val", "test")}
-        return {**dealt, "all": paths}
+        return {name: [path for path in paths if split_of[path] == name] for name in ("train", "val", "test")}
+
+
+def _scan(root: Path) -> tuple[list[str], int]:
+    """Paths of pictures relative to root, sorted, and how many other files there are.
+
+    Links to folders are followed, each folder is entered once.
+
+    Raises:
+        DataError: no pictures.
+    """
+    paths, ignored, entered = [], 0, set()
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        entered.add(os.path.realpath(folder))
+        hidden = [name for name in subfolders if name.startswith((".", "__MACOSX"))]
+        subfolders[:] = [
+            name
+            for name in subfolders
+            if name not in hidden and os.path.realpath(os.path.join(folder, name)) not in entered
+        ]
+        for name in files:
+            if name.startswith(".") or Path(name).suffix.lower() not in IMAGE_SUFFIXES:
+                ignored += 1
+            else:
+                paths.append(Path(folder, name).relative_to(root).as_posix())
+    if not paths:
+        raise DataError(f"folder: no pictures in {root} ({ignored} other files)")
+    return sorted(paths), ignored
 
 
 def _class_names(path: str, in_split_folder: bool) -> tuple[str, ...]:

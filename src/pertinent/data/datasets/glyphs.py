@@ -81,7 +81,7 @@ class Glyphs:
 
         Raises:
             UnknownNameError: no split of that name.
-            DataError: the cache cannot be written, or matplotlib's fonts are missing.
+            StorageError: the cache cannot be written, or matplotlib's fonts are missing.
         """
         if name not in self.splits:
             raise UnknownNameError("split", name, self.splits)

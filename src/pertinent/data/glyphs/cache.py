@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pertinent.errors import DataError
+from pertinent.errors import StorageError
+from pertinent.files import reserve
 
 _LOG = logging.getLogger(__name__)
 
@@ -57,13 +58,14 @@ def save(array: Path, pictures: Iterable[NDArray[np.uint8]], shape: tuple[int, .
     """Write pictures one by one into an array file, and a manifest beside it; both appear only when whole.
 
     Raises:
-        DataError: the folder cannot be written.
+        StorageError: the folder cannot be written, or the disk is full.
     """
     try:
         array.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=array.parent, prefix=".making-") as work:
             draft = Path(work) / array.name
             rows = np.lib.format.open_memmap(draft, mode="w+", dtype=np.uint8, shape=shape)
+            reserve(draft)
             for row, picture in enumerate(pictures):
                 rows[row] = picture
             rows.flush()
@@ -73,7 +75,7 @@ def save(array: Path, pictures: Iterable[NDArray[np.uint8]], shape: tuple[int, .
             os.replace(draft, array)
             os.replace(draft.with_suffix(".json"), array.with_suffix(".json"))
     except OSError as error:
-        raise DataError(
+        raise StorageError(
             f"cannot keep pictures in {array.parent}: {error}; name another folder with `root` or PERTINENT_CACHE"
         ) from error
 

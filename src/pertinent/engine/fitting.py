@@ -1,0 +1,46 @@
+"""A `Pipeline` from words and the store that it learns from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pertinent.engine.measure import relevance_of
+from pertinent.errors import DataError, InputError
+from pertinent.pipeline import Pipeline
+from pertinent.relevance import Relevance
+from pertinent.store import EmbeddingStore
+
+
+def fitted_pipeline(words: str, store: EmbeddingStore, other: EmbeddingStore | None = None) -> Pipeline:
+    """A pipeline that is ready to be used.
+
+    Args:
+        words: stages such as "pca_whiten(dims=512), alpha_qe(k=10)", which are fitted to the store; or a folder of an
+            index or a saved pipeline, whose stages are taken with what they have learned.
+        store: the collection, which stages learn from, with its labels where a stage wants them.
+        other: learn from this one instead.
+
+    Raises:
+        ConfigError: words that cannot be read.
+        UnknownNameError: no such stage.
+        InputError: options out of range, vectors or labels that a stage cannot learn from, or an `other` that nothing
+            learns from.
+        StorageError: a folder that is damaged.
+    """
+    folders = [folder for folder in (Path(words), Path(words) / "pipeline") if (folder / "pipeline.json").is_file()]
+    made = Pipeline.load(folders[0]) if folders else Pipeline.parse(words)
+    if not made.fitted:
+        source = store if other is None else other
+        return made.fit(source.vectors, _relevance(source))
+    if other is not None:
+        raise InputError(f"nothing in {made.words!r} is left to be learned from {other.folder}; leave that store out")
+    return made
+
+
+def _relevance(store: EmbeddingStore) -> Relevance | None:
+    if store.labels.kind == "judged":
+        return Relevance.judged(store.labels.judgements, "medium", n_items=len(store))
+    try:
+        return relevance_of(store.labels, len(store))
+    except DataError:
+        return None
