@@ -23,7 +23,10 @@ from pertinent.functional.positives import (
     count_levels,
     invert_columns,
     invert_tags,
+    most_shared,
+    pack_tags,
     shared_items,
+    tagged_items,
 )
 from pertinent.functional.relevance import Weighting, level_weights
 
@@ -64,6 +67,7 @@ class Relevance:
     _label_lists: tuple[Lists, Lists] | None = field(default=None, repr=False)
     _columns: tuple[NDArray[np.int64], NDArray[np.int64]] | None = field(default=None, repr=False)
     _judged_lists: tuple[Lists, Lists] | None = field(default=None, repr=False)
+    _tag_words: tuple[NDArray[np.uint64], NDArray[np.uint64]] | None = field(default=None, repr=False)
 
     @classmethod
     def classes(cls, y: Labels, gallery: Labels | None = None, *, query_positions: Labels | None = None) -> Relevance:
@@ -141,7 +145,9 @@ class Relevance:
         most = min(mine.sum(1).max(initial=0), theirs.sum(1).max(initial=0))
         own = _own_positions(query_positions, len(mine), None if Yg is None else len(theirs))
         top = max(1, int(most)) if graded else 1
-        return cls("tags", top, len(mine), len(theirs), own, _label_lists=invert_tags(mine, theirs))
+        words = None if graded else (pack_tags(mine), pack_tags(theirs))
+        lists = invert_tags(mine, theirs)
+        return cls("tags", top, len(mine), len(theirs), own, _label_lists=lists, _tag_words=words)
 
     @classmethod
     def judged(
@@ -211,9 +217,11 @@ class Relevance:
             wanted = self._judged_lists[0].cut(start, stop)
             return Positives(wanted, np.ones(len(wanted.ids), np.int64))
         owned, inverted = self._lists()
-        return shared_items(
-            owned.cut(start, stop), inverted, self.n_items, self.query_positions[start:stop], self.levels
-        )
+        owned, own = owned.cut(start, stop), self.query_positions[start:stop]
+        if self._tag_words is not None:
+            mine, theirs = self._tag_words
+            return tagged_items(mine[start:stop], theirs, own, most_shared(owned, inverted, self.n_items))
+        return shared_items(owned, inverted, self.n_items, own, self.levels)
 
     def most_positives(self) -> float:
         """About how many relevant items a query has, at most: to plan memory."""
@@ -243,7 +251,11 @@ class Relevance:
     def counts(self, rows: slice, positives: Positives | None = None) -> NDArray[np.int64]:
         """How many ranked items of each level the queries `rows` have, `(B, L+1)`; ignored items do not count."""
         positives = self.positives(rows) if positives is None else positives
-        counts = count_levels(positives, self.levels + 1)
+        counts = np.zeros((len(positives.lists.offsets) - 1, 2), np.int64)
+        if self.levels == 1:
+            counts[:, 1] = positives.lists.lengths
+        else:
+            counts = count_levels(positives, self.levels + 1)
         counts[:, 0] = self.n_items - self.ignored(rows).lengths - counts.sum(1)
         return counts
 

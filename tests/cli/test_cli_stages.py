@@ -10,6 +10,7 @@ import pytest
 
 from pertinent import EmbeddingStore, Index, Pipeline
 from pertinent.engine.fitting import fitted_pipeline
+from pertinent.engine.measure import measure
 from pertinent.engine.run import Run
 
 WORDS = "pca_whiten(dims=4), alpha_qe(k=2), k_reciprocal(top=5, k1=3)"
@@ -35,6 +36,20 @@ def test_stages_learn_from_another_store(call: Any, finished_run: Run):
     assert Index.open("i").pipeline.fingerprint == fitted_pipeline("lw_whiten(dims=3)", before).fingerprint
     call("index", best.folder, "-o", "j", "--stages", "i")
     assert Index.open("j").pipeline.fingerprint == Index.open("i").pipeline.fingerprint
+
+
+def test_evaluate_with_stages(call: Any, finished_run: Run):
+    store = EmbeddingStore.open(finished_run.store("best"))
+    shown = call("evaluate", store.folder, "--metrics", "hap,r@1", "--stages", WORDS, "--json", "e.json").stdout
+    assert f"cosine after {Pipeline.parse(WORDS).words}" in shown
+    report = measure(store, ["hap", "r@1"], pipeline=fitted_pipeline(WORDS, store))
+    assert json.loads(Path("e.json").read_text())["mean"] == dict(report.mean)
+    call("evaluate", finished_run.folder, "--metrics", "hap", "--stages", "dba(k=2)")
+    call("index", store.folder, "-o", "i", "--stages", WORDS)
+    call("evaluate", store.folder, "--metrics", "hap,r@1", "--stages", "i", "--json", "f.json")
+    assert Path("e.json").read_text() == Path("f.json").read_text()
+    said = call("evaluate", store.folder, "--stages", "dba", "--similarity", "euclidean", status=1).stderr
+    assert "compared by cosine, not by 'euclidean'" in said
 
 
 @pytest.mark.parametrize(

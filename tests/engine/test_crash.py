@@ -272,11 +272,11 @@ def test_a_full_disk_while_saving_leaves_the_last_good_checkpoint(
 
 @pytest.mark.skipif("PERTINENT_SLOW" not in os.environ, reason="mounts a file system; set PERTINENT_SLOW=1")
 def test_a_disk_that_is_really_full(tmp_path: Path, recipe_file: Path, finished_run: Run):
-    """A file system of 12 MB, where mounting one is allowed."""
+    """A file system of 40 MB, where mounting one is allowed."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = shutil.which("mount") and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(disk)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(disk)], capture_output=True, check=False
     )
     if not mounted or mounted.returncode:
         pytest.skip("mounting is not allowed here")

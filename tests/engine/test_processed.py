@@ -1,4 +1,4 @@
-"""Measuring through a pipeline (`engine/processed.py`): the evaluated ranking is the served one."""
+"""Measuring through a pipeline (`evaluate`, `engine/processed.py`): the evaluated ranking is the served one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from oracles.post_processing import nearest as plain_nearest
 from pertinent import Relevance, evaluate
-from pertinent.engine.processed import evaluate_processed
+from pertinent.engine.evaluate import evaluate_all
 from pertinent.engine.ranking import Ranking, evaluate_ranking
 from pertinent.errors import InputError, UnknownNameError
 from pertinent.functional.neighbours import nearest
@@ -36,7 +36,7 @@ def collection(seed: int, n: int = 50, q: int = 9):
 
 
 def measured(pipeline: Pipeline, queries, gallery, relevance: Relevance):
-    return evaluate_processed(queries, gallery, pipeline=pipeline, relevances={"": relevance}, metrics=METRICS)[""]
+    return evaluate_all(queries, gallery, pipeline=pipeline, relevances={"": relevance}, metrics=METRICS)[""]
 
 
 def served(pipeline: Pipeline, queries, gallery):
@@ -96,7 +96,7 @@ def test_protocols_are_measured_at_once_and_junk_is_left_out_after_ranking():
     records = [{"easy": row[3:6], "hard": row[8:10], "junk": row[:2]} for row in order]
     relevances = {name: Relevance.judged(records, name, n_items=50) for name in ("easy", "medium")}
     for words in ("alpha_qe(k=0)", "k_reciprocal(weight=1.0)"):
-        reports = evaluate_processed(
+        reports = evaluate_all(
             queries, gallery, pipeline=Pipeline.parse(words), relevances=relevances, metrics=["ap_trapezoid", "mrr"]
         )
         assert list(reports) == ["easy", "medium"]
@@ -122,28 +122,48 @@ def test_cluster_metrics_are_of_the_processed_vectors():
     _, gallery, _, labels = collection(4)
     made = Pipeline.parse("pca_whiten").fit(gallery)
     relevances = {"": Relevance.classes(labels)}
-    report = evaluate_processed(gallery, pipeline=made, relevances=relevances, metrics=["nmi"])[""]
+    report = evaluate_all(gallery, pipeline=made, relevances=relevances, metrics=["nmi"])[""]
     assert report.mean["nmi"] == evaluate(made.items(gallery), relevance=relevances[""], metrics=["nmi"]).mean["nmi"]
     with pytest.raises(InputError, match="'nmi' compares vectors, which re-ranking leaves"):
-        evaluate_processed(gallery, pipeline=Pipeline.parse("diffusion"), relevances=relevances, metrics=["nmi"])
+        evaluate_all(gallery, pipeline=Pipeline.parse("diffusion"), relevances=relevances, metrics=["nmi"])
+
+
+@pytest.mark.parametrize("words", ["alpha_qe(k=2)", "k_reciprocal(top=5, k1=3)"])
+def test_blocks_do_not_matter_and_progress_is_told(words):
+    queries, gallery, mine, theirs = collection(6)
+    told: list[tuple[int, int]] = []
+    how = {"relevance": Relevance.classes(mine, theirs), "metrics": METRICS, "pipeline": Pipeline.parse(words)}
+    whole = evaluate(queries, gallery, **how)
+    parts = evaluate(queries, gallery, block=2, progress=lambda *done: told.append(done), **how)
+    assert told[-1] == (9, 9)
+    for name in METRICS:
+        np.testing.assert_array_equal(whole.per_query[name], parts.per_query[name])
 
 
 def test_what_cannot_be_measured():
     queries, gallery, mine, theirs = collection(5)
     relevance = Relevance.classes(mine, theirs)
     with pytest.raises(InputError, match="at least one relevance"):
-        evaluate_processed(queries, gallery, pipeline=Pipeline(), relevances={}, metrics=METRICS)
+        evaluate_all(queries, gallery, pipeline=Pipeline(), relevances={}, metrics=METRICS)
     with pytest.raises(InputError, match="made for 9 queries, there are 8"):
         measured(Pipeline(), queries[:8], gallery, relevance)
     with pytest.raises(InputError, match="made for 50 items, the gallery has 49"):
         measured(Pipeline(), queries, gallery[:49], relevance)
     with pytest.raises(InputError, match="queries have 7 dimensions and the gallery 6"):
         measured(Pipeline(), queries, gallery[:, :6], relevance)
+    with pytest.raises(InputError, match="compared by cosine, not by 'euclidean'"):
+        evaluate(queries, gallery, relevance=relevance, metrics=METRICS, similarity="euclidean", pipeline=Pipeline())
+    with pytest.raises(InputError, match="its whitening has learned nothing yet"):
+        measured(Pipeline.parse("pca_whiten"), queries, gallery, relevance)
+    with pytest.raises(InputError, match="block must be at least 1 query, got 0"):
+        evaluate(queries, gallery, relevance=relevance, metrics=METRICS, block=0, pipeline=Pipeline.parse("diffusion"))
+    with pytest.raises(UnknownNameError, match="unknown tie rule 'both'"):
+        evaluate(queries, gallery, relevance=relevance, metrics=METRICS, ties="both", pipeline=Pipeline())
     gallery[7, 3] = np.nan
     with pytest.raises(InputError, match="gallery row 7 holds NaN"):
         measured(Pipeline(), queries, gallery, relevance)
     with pytest.raises(UnknownNameError, match="unknown metric 'app'"):
-        evaluate_processed(
+        evaluate_all(
             queries,
             queries,
             pipeline=Pipeline.parse("diffusion"),

@@ -31,6 +31,8 @@ SHARES: dict[str, tuple[dict[int, list[int]], int | None]] = {
     "uneven in two passes": ({1: [16], 2: [3, 13], 3: [2, 9, 5]}, 4),
     "one has nothing": ({1: [16], 2: [16, 0], 3: [7, 0, 9]}, 3),
 }
+# Running statistics of a frozen norm, some of which would be rounded when three equal ones are averaged.
+FROZEN = torch.linspace(0.1, 1, 99)
 # BatchNorm would normalise each process's pictures by themselves.
 WORDS = ("train.batch_norm=freeze", "model.backbone_options={}")
 BIG = ("train.chunk=3", "memory={size: 10, start: 1}", "train.ema=0.5", "data.val=val")
@@ -79,10 +81,10 @@ def talk(world: World) -> dict[str, Any]:
         parameters[0].grad = torch.full((2,), float(rank))
     parameters[1].grad = torch.ones(2)
     world.sum_gradients(parameters)
-    norm = nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(2).eval(), nn.Flatten())
+    norm = nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(99).eval(), nn.Flatten())
     norm[2].register_buffer("table", torch.full((1,), 0.1 + rank))
     norm[0].running_mean.fill_(float(rank))
-    norm[1].running_mean.fill_(0.1)
+    norm[1].running_mean.copy_(FROZEN)
     world.mean_buffers(norm)
     drawn = make_network()
     objective = Objective(nn.ModuleDict({"random": Drawing()}), {"random": 1.0})

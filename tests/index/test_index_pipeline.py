@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pertinent import EmbeddingStore, Index, Pipeline, Relevance
+from pertinent import EmbeddingStore, Index, Pipeline, Relevance, evaluate
 from pertinent.data.table import Judgement
 from pertinent.engine.fitting import fitted_pipeline
-from pertinent.engine.processed import evaluate_processed
 from pertinent.engine.ranking import Ranking, evaluate_ranking
 from pertinent.errors import ConfigError, InputError, StorageError
 from pertinent.store import StoreLabels
@@ -39,9 +38,7 @@ def test_the_served_ranking_is_the_evaluated_one(store: EmbeddingStore, tmp_path
     opened = Index.open(tmp_path / "index")
     assert (opened.pipeline.words, opened.pipeline.fingerprint) == (pipeline.words, pipeline.fingerprint)
     relevance = Relevance.classes(np.arange(5), LABELS)
-    evaluated = evaluate_processed(
-        QUERIES, store.vectors, pipeline=pipeline, relevances={"": relevance}, metrics=["ap", "ap@r", "r@1"]
-    )[""]
+    evaluated = evaluate(QUERIES, store.vectors, pipeline=pipeline, relevance=relevance, metrics=["ap", "ap@r", "r@1"])
     for one in (index, opened):
         hits = one.search(QUERIES, k=40)
         served = evaluate_ranking(

@@ -28,6 +28,8 @@ def evaluate(
     target: Annotated[Path, typer.Argument(help="A run folder or a store of embeddings with labels.")],
     metrics: Annotated[str | None, typer.Option(help="Comma-separated names; see `pertinent list metrics`.")] = None,
     similarity: Annotated[str, typer.Option(help="cosine, dot, euclidean or hamming.")] = "cosine",
+    stages: Stages = None,
+    fit: Fit = None,
     save: Annotated[Path | None, typer.Option("--json", help="Also write the report as JSON here.")] = None,
 ) -> None:
     """Measure a run's encoder on its test split, or any store of labelled embeddings against itself."""
@@ -42,7 +44,9 @@ def evaluate(
     store = EmbeddingStore.open(Run.open(target).store("best") if is_run else target)
     default = Run.open(target).recipe().evaluate.metrics if is_run else EvaluateSettings().metrics
     names = [name.strip() for name in metrics.split(",")] if metrics else default
-    report = measure(store, names, similarity)
+    report = measure(store, names, similarity, _pipeline(stages, fit, store))
+    if stages is not None:
+        screen.out.print(report.similarity, soft_wrap=True)
     screen.out.print(screen.metric_table({"value": report.mean}, conventions=report.convention))
     for name, count in report.skipped.items():
         if count:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from pertinent.engine.processed import evaluate_reranked, process
 from pertinent.engine.ranker import Progress, Ranker
 from pertinent.engine.report import Report
 from pertinent.engine.tally import Tally, needed_depth, requests_of
@@ -20,6 +22,7 @@ from pertinent.functional.positives import UNLABELLED
 from pertinent.functional.similarity import cluster_vectors
 from pertinent.metrics._metric import ClusterMetric, Metric
 from pertinent.metrics._parse import RequestedMetric
+from pertinent.pipeline import Pipeline
 from pertinent.relevance import Relevance
 
 __all__ = ["Report", "evaluate", "evaluate_all"]
@@ -35,6 +38,7 @@ def evaluate(
     metrics: Sequence[str],
     similarity: str = "cosine",
     ties: str | None = None,
+    pipeline: Pipeline | None = None,
     block: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -51,16 +55,19 @@ def evaluate(
         similarity: "cosine", "dot", "euclidean" or "hamming" (of the signs of real outputs).
         ties: "index": of items with equal scores the one with the smaller position comes first; "expected": the exact
             mean over all their orders. Default "expected" for hamming, else "index".
+        pipeline: fitted stages of post-processing, through which queries and gallery go first; the ranking is that of
+            an index with these stages. Needs cosine.
         block: queries at a time; by default as many as keep a block near 64 MiB. Values do not depend on it.
         progress: called with the number of queries done and Q.
 
     Raises:
-        InputError: shapes that do not fit, NaN or infinite vectors, a relevance made for other items.
+        InputError: shapes that do not fit, NaN or infinite vectors, a relevance made for other items, a pipeline that
+            is not fitted or meets another similarity.
         UnknownNameError: unknown metric, similarity or tie rule.
     """
     return evaluate_all(
-        queries, gallery, relevances={"": relevance}, metrics=metrics, similarity=similarity, ties=ties, block=block,
-        progress=progress,
+        queries, gallery, relevances={"": relevance}, metrics=metrics, similarity=similarity, ties=ties,
+        pipeline=pipeline, block=block, progress=progress,
     )[""]  # fmt: skip
 
 
@@ -72,6 +79,7 @@ def evaluate_all(
     metrics: Sequence[str],
     similarity: str = "cosine",
     ties: str | None = None,
+    pipeline: Pipeline | None = None,
     block: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Report]:
@@ -84,12 +92,18 @@ def evaluate_all(
         metrics: as for `evaluate`.
         similarity: as for `evaluate`.
         ties: as for `evaluate`.
+        pipeline: as for `evaluate`.
         block: as for `evaluate`.
         progress: as for `evaluate`.
     """
     ties = tie_rule(ties, similarity)
     if not relevances:
         raise InputError("at least one relevance is needed")
+    if pipeline is not None:
+        return _processed(
+            pipeline, queries, gallery, relevances=relevances, metrics=metrics, similarity=similarity, ties=ties,
+            block=block, progress=progress,
+        )  # fmt: skip
     requests = {name: requests_of(metrics, relevance) for name, relevance in relevances.items()}
     ranker = Ranker(queries, gallery, list(relevances.values()), similarity)
     tallies = [
@@ -107,6 +121,26 @@ def evaluate_all(
         found = {one.name: _cluster_value(one, queries, tally.relevance, similarity) for one in clusters}
         reports[name] = tally.report(wanted, found, ranker.n_items, similarity)
     return reports
+
+
+def _processed(
+    pipeline: Pipeline,
+    queries: Any,
+    gallery: Any,
+    *,
+    relevances: Mapping[str, Relevance],
+    similarity: str,
+    **how: Any,
+) -> dict[str, Report]:
+    if similarity != "cosine":
+        raise InputError(f"what comes out of a pipeline is compared by cosine, not by {similarity!r}")
+    ready, items = process(pipeline, queries, gallery, next(iter(relevances.values())))
+    if pipeline.rerankers:
+        reports = evaluate_reranked(pipeline, ready, items, relevances=relevances, **how)
+    else:
+        reports = evaluate_all(ready, items, relevances=relevances, **how)
+    said = f"cosine after {pipeline.words}" if pipeline.stages else "cosine"
+    return {name: replace(report, similarity=said) for name, report in reports.items()}
 
 
 def tie_rule(name: str | None, similarity: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from pertinent.engine.evaluate import Report, evaluate
 from pertinent.errors import DataError, StorageError
 from pertinent.files import read_json, write_bytes, write_json
+from pertinent.pipeline import Pipeline
 from pertinent.relevance import Relevance
 from pertinent.store import EmbeddingStore, StoreLabels
 
@@ -32,10 +33,23 @@ def relevance_of(labels: StoreLabels, count: int) -> Relevance:
     return Relevance.classes(labels.values) if labels.kind == "classes" else Relevance.tags(labels.values)
 
 
-def measure(store: EmbeddingStore, metrics: Sequence[str], similarity: str = "cosine") -> Report:
-    """Rank every item of a store against all others and measure; the item itself is left out by its index."""
+def measure(
+    store: EmbeddingStore, metrics: Sequence[str], similarity: str = "cosine", pipeline: Pipeline | None = None
+) -> Report:
+    """Rank every item of a store against all others and measure; the item itself is left out by its index.
+
+    Args:
+        store: with labels.
+        metrics: names, as for `evaluate`.
+        similarity: as for `evaluate`.
+        pipeline: fitted stages of post-processing.
+    """
     return evaluate(
-        store.vectors, relevance=relevance_of(store.labels, len(store)), metrics=list(metrics), similarity=similarity
+        store.vectors,
+        relevance=relevance_of(store.labels, len(store)),
+        metrics=list(metrics),
+        similarity=similarity,
+        pipeline=pipeline,
     )
 
 

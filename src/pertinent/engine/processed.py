@@ -1,24 +1,23 @@
-"""Measure what a `Pipeline` makes of vectors: the same ranking that an index with this pipeline serves.
+"""What a `Pipeline` makes of queries and a gallery, for evaluation: the same that an index with this pipeline serves.
 
-Letters: Q queries, G gallery items, B a block of queries.
+Letters: Q queries, G gallery items, K dimensions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pertinent.engine.evaluate import Report, evaluate_all
-from pertinent.engine.ranker import rank_block
+from pertinent.engine.ranker import Progress, rank_block
+from pertinent.engine.report import Report
 from pertinent.engine.tally import Tally, requests_of
 from pertinent.errors import InputError
 from pertinent.functional.neighbours import Found, blocks, nearest, wide
 from pertinent.functional.similarity import Scorer, as_vectors, check_dimensions
-from pertinent.metrics._metric import ClusterMetric, Metric
+from pertinent.metrics._metric import ClusterMetric
 from pertinent.pipeline import Pipeline, Search, Vectors, vector_room
 from pertinent.relevance import Relevance
 
@@ -26,49 +25,86 @@ ROWS = 1024
 SCORE_BYTES = 64 * 2**20
 
 
-def evaluate_processed(
-    queries: Any,
-    gallery: Any = None,
-    *,
-    pipeline: Pipeline,
-    relevances: Mapping[str, Relevance],
-    metrics: Sequence[str],
-) -> dict[str, Report]:
-    """Put queries and gallery through a fitted pipeline, rank by cosine and re-rank, and measure.
-
-    Every item is ranked: those that re-ranking does not reach follow by cosine. A query that the gallery holds neither
-    expands itself nor is a candidate of its own re-ranking. Equal scores go by position.
+def process(pipeline: Pipeline, queries: Any, gallery: Any, relevance: Relevance) -> tuple[Vectors, Vectors]:
+    """Put queries and gallery through a fitted pipeline; a query that the gallery holds does not expand itself.
 
     Args:
-        queries: `(Q, D)` array, memory map or tensor.
-        gallery: `(G, D)`; when left out the queries are the gallery.
         pipeline: fitted.
-        relevances: by name; all of the same queries and items.
-        metrics: names, as for `evaluate`.
+        queries: `(Q, D)` array, memory map or tensor.
+        gallery: `(G, D)`; None means the queries.
+        relevance: says where each query stands in the gallery.
+
+    Returns:
+        queries `(Q, K)` and items `(G, K)`, float32 of length 1.
 
     Raises:
         InputError: shapes that do not fit, vectors that are not finite, or a pipeline that is not fitted.
-        UnknownNameError: unknown metric.
     """
-    if not relevances:
-        raise InputError("at least one relevance is needed")
     asked = as_vectors(queries, "queries")
     held = asked if gallery is None else as_vectors(gallery, "gallery")
     check_dimensions(asked, held)
     for name, vectors in {"queries": asked, "gallery": held}.items():
         _check_finite(name, vectors)
-    relevances = {name: relevance.for_gallery(len(held)) for name, relevance in relevances.items()}
-    own = next(iter(relevances.values())).query_positions
+    own = relevance.for_gallery(len(held)).query_positions
     if len(own) != len(asked):
         raise InputError(f"the relevance was made for {len(own)} queries, there are {len(asked)}")
     items = pipeline.items(held)
-    ready = _queries(pipeline, asked, items, own)
-    if pipeline.rerankers:
-        reports = _reranked(pipeline, ready, items, relevances, metrics)
-    else:
-        reports = evaluate_all(ready, items, relevances=relevances, metrics=metrics, ties="index")
-    similarity = f"cosine after {pipeline.words}" if pipeline.stages else "cosine"
-    return {name: replace(report, similarity=similarity) for name, report in reports.items()}
+    ready = vector_room((len(asked), items.shape[1]))
+    for rows in blocks(len(asked), ROWS):
+        ready[rows] = pipeline.queries(asked[rows], items, _search(items, own[rows]))
+    return ready, items
+
+
+def evaluate_reranked(
+    pipeline: Pipeline,
+    queries: Vectors,
+    items: Vectors,
+    *,
+    relevances: Mapping[str, Relevance],
+    metrics: Sequence[str],
+    ties: str = "index",
+    block: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Report]:
+    """Measure a ranking by cosine whose first items a pipeline orders anew; every item is ranked.
+
+    A query that the gallery holds is no candidate of its own re-ranking. Junk is, as in a search, and goes after.
+
+    Args:
+        pipeline: with a re-ranking.
+        queries: `(Q, K)` and
+        items: `(G, K)`, as `process` made them.
+        relevances: by name; all of the same queries and items.
+        metrics: names, as for `evaluate`.
+        ties: rule for equal scores beyond the first items, as for `evaluate`.
+        block: queries at a time.
+        progress: called with the number of queries done and Q.
+
+    Raises:
+        InputError: a metric that compares vectors.
+        UnknownNameError: unknown metric.
+    """
+    if block is not None and block < 1:
+        raise InputError(f"block must be at least 1 query, got {block}")
+    requests = {name: requests_of(metrics, relevance) for name, relevance in relevances.items()}
+    for one in (one for wanted in requests.values() for one in wanted):
+        if isinstance(one.metric, ClusterMetric):
+            raise InputError(f"metric {one.name!r} compares vectors, which re-ranking leaves; measure it without")
+    tallies = {
+        name: Tally(requests[name], relevance.for_gallery(len(items)), ties) for name, relevance in relevances.items()
+    }
+    own = next(iter(relevances.values())).query_positions
+    scorer = Scorer(queries, items, "cosine")
+    for rows in blocks(len(queries), block or max(1, min(ROWS, SCORE_BYTES // (4 * len(items))))):
+        scores = scorer.rows(rows.start, rows.stop)
+        _, positions = pipeline.rank(queries[rows], items, _search(items, own[rows]), pipeline.depth)
+        # Above every cosine, in the order of the list.
+        scores[np.arange(len(scores))[:, None], positions] = 2.0 + np.arange(positions.shape[1])[::-1]
+        for tally in tallies.values():
+            tally.add(rows, rank_block(scores, tally.relevance, rows))
+        if progress is not None:
+            progress(rows.stop, len(queries))
+    return {name: tally.report(requests[name], {}, len(items), "cosine") for name, tally in tallies.items()}
 
 
 def _check_finite(name: str, vectors: NDArray[Any]) -> None:
@@ -78,38 +114,8 @@ def _check_finite(name: str, vectors: NDArray[Any]) -> None:
             raise InputError(f"{name} row {rows.start + int(bad.argmax())} holds NaN or infinity")
 
 
-def _queries(pipeline: Pipeline, vectors: NDArray[Any], items: Vectors, own: NDArray[np.int64]) -> Vectors:
-    ready = vector_room((len(vectors), items.shape[1]))
-    for rows in blocks(len(vectors), ROWS):
-        ready[rows] = pipeline.queries(vectors[rows], items, _search(items, own[rows]))
-    return ready
-
-
 def _search(items: Vectors, own: NDArray[np.int64]) -> Search:
     def search(queries: Vectors, k: int) -> Found:
         return nearest(queries, items, k, own)
 
     return search
-
-
-def _reranked(
-    pipeline: Pipeline, queries: Vectors, items: Vectors, relevances: Mapping[str, Relevance], metrics: Sequence[str]
-) -> dict[str, Report]:
-    requests = {name: requests_of(metrics, relevance) for name, relevance in relevances.items()}
-    for one in (one for wanted in requests.values() for one in wanted):
-        if isinstance(one.metric, ClusterMetric):
-            raise InputError(f"metric {one.name!r} compares vectors, which re-ranking leaves; measure it without")
-    tallies = {
-        name: Tally([one for one in requests[name] if isinstance(one.metric, Metric)], relevance, "index")
-        for name, relevance in relevances.items()
-    }
-    own = next(iter(relevances.values())).query_positions
-    scorer = Scorer(queries, items, "cosine")
-    for rows in blocks(len(queries), max(1, min(ROWS, SCORE_BYTES // (4 * len(items))))):
-        scores = scorer.rows(rows.start, rows.stop)
-        _, positions = pipeline.rank(queries[rows], items, _search(items, own[rows]), pipeline.depth)
-        # Above every cosine, in the order of the list.
-        scores[np.arange(len(scores))[:, None], positions] = 2.0 + np.arange(positions.shape[1])[::-1]
-        for tally in tallies.values():
-            tally.add(rows, rank_block(scores, tally.relevance, rows))
-    return {name: tally.report(requests[name], {}, len(items), "cosine") for name, tally in tallies.items()}

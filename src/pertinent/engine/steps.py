@@ -104,7 +104,7 @@ def gradients(
             if twice:
                 states.append(Randomness(pixels.device))
             outputs.append(forward(part))
-    # An autocast around all this would hand the second pass weights that were narrowed without gradient.
+    # With older torch an autocast around all this hands the second pass weights that were narrowed without gradient.
     torch.clear_autocast_cache()
     local = torch.cat(outputs) if twice else (outputs[0] if outputs else None)
     loose = local.detach() if local is not None else None
@@ -123,7 +123,8 @@ def gradients(
     slope = slopes[own]
     if buffers is not None:
         with buffers.as_then():
-            for part, state, piece in zip(chunks, states, slope.split([len(part) for part in chunks]), strict=True):
+            pieces = torch.split(slope, [len(part) for part in chunks])
+            for part, state, piece in zip(chunks, states, pieces, strict=True):
                 with state.again():
                     _backward(forward(part), piece)
     elif local is not None:

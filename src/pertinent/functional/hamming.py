@@ -30,11 +30,13 @@ class Codes(NamedTuple):
         positive: `(N, W)` uint64, a bit where the output is above 0.
         known: `(N, W)` uint64, a bit where it is not 0.
         bits: K.
+        whole: whether no output is 0, so that `known` need not be looked at.
     """
 
     positive: NDArray[np.uint64]
     known: NDArray[np.uint64]
     bits: int
+    whole: bool
 
     @classmethod
     def of(cls, outputs: Any, name: str) -> Codes:
@@ -52,11 +54,11 @@ class Codes(NamedTuple):
             raise InputError(f"{name} have {raw.shape[1]} bits, at most {MOST_BITS} can be compared")
         parts = [_pack(raw[first : first + PACKED_ROWS], name, first) for first in range(0, len(raw), PACKED_ROWS)]
         positive, known = (np.concatenate([part[plane] for part in parts]) for plane in (0, 1))
-        return cls(positive, known, raw.shape[1])
+        return cls(positive, known, raw.shape[1], int(np.bitwise_count(known).sum()) == raw.size)
 
     def cut(self, start: int, stop: int) -> Codes:
         """The codes `start..stop-1`."""
-        return Codes(self.positive[start:stop], self.known[start:stop], self.bits)
+        return self._replace(positive=self.positive[start:stop], known=self.known[start:stop])
 
 
 def _pack(raw: NDArray[Any], name: str, first: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
@@ -139,6 +141,10 @@ def _ones(word: np.uint64) -> np.uint64:
 def _measure(queries: Codes, items: Codes, row: int, halves: NDArray[np.uint16]) -> None:
     """Twice the distance: K less the bits known to both, plus twice those in which they differ."""
     positive, known = queries.positive[row], queries.known[row]
+    if queries.whole and items.whole and len(positive) == 1:
+        for item in range(len(halves)):
+            halves[item] = np.uint64(2) * _ones(positive[0] ^ items.positive[item, 0])
+        return
     for item in range(len(halves)):
         half = np.uint64(queries.bits)
         for word in range(len(positive)):
@@ -156,19 +162,21 @@ def _histogram(
 ) -> int:
     """Number of items at each distance and at all smaller ones; returns the last distance that begins in the depth."""
     size, start = out
-    # Two histograms by turns: equal distances that follow each other need not wait for each other.
-    odd = np.zeros(len(size), np.int64)
+    # Four histograms by turns: equal distances that follow each other need not wait for each other.
+    turns = np.zeros((4, len(size)), np.int32)
     size[:] = 0
-    for item in range(0, len(halves) - 1, 2):
-        size[halves[item]] += 1
-        odd[halves[item + 1]] += 1
-    if len(halves) % 2:
-        size[halves[len(halves) - 1]] += 1
+    whole = len(halves) // 4 * 4
+    for item in range(0, whole, 4):
+        for turn in range(4):
+            turns[turn, halves[item + turn]] += 1
+    for item in range(whole, len(halves)):
+        turns[0, halves[item]] += 1
     for item in skip:
         size[halves[item]] -= 1
     total, last = 0, 0
     for bucket in range(len(size)):
-        size[bucket] += odd[bucket]
+        for turn in range(4):
+            size[bucket] += turns[turn, bucket]
         start[bucket] = total
         last = bucket if total < depth else last
         total += size[bucket]
@@ -191,25 +199,35 @@ def _rank_codes(
     size, start = np.zeros(n_buckets, np.int64), np.zeros(n_buckets, np.int64)
     place, seen = np.zeros(n_buckets, np.int64), np.zeros(n_buckets, np.int64)
     near, number = np.empty(n_items, np.int64), np.empty(n_items, np.int64)
+    # One place more than there are items, for the write that is not kept.
+    within, targets = np.empty(n_items + 1, np.int64), np.empty(n_items + 1, np.int64)
     for row in range(len(queries.positive)):
         _measure(queries, items, row, halves)
         skip = ignored.ids[ignored.offsets[row] : ignored.offsets[row + 1]]
         seen[:], place[:] = 0, 0
         last = _histogram(halves, skip, depth, (size, start))
         # The relevant items that are near enough, by position; how many equals come before each.
-        target, stop, skipped, n_near = positives.lists.offsets[row], positives.lists.offsets[row + 1], 0, 0
+        skipped, n_near, n_targets, n_within = 0, 0, 0, 0
+        begin, stop = positives.lists.offsets[row], positives.lists.offsets[row + 1]
+        wanted, levels, target = positives.lists.ids[begin:stop], positives.levels[begin:stop], 0
+        # Without a sign the compiler need not ask whether an index counts from the end.
+        unsigned = wanted.view(np.uint64)
+        for position in range(len(unsigned)):
+            targets[n_targets] = position
+            n_targets += halves[unsigned[position]] <= last
         for item in range(n_items):
+            within[n_within] = item
+            n_within += halves[item] <= last
+        for item in within[:n_within]:
             bucket = halves[item]
-            if bucket > last:
-                continue
             while skipped < len(skip) and skip[skipped] < item:
                 skipped += 1
             if skipped < len(skip) and skip[skipped] == item:
                 continue
-            while target < stop and positives.lists.ids[target] < item:
+            while target < n_targets and wanted[targets[target]] < item:
                 target += 1
-            if target < stop and positives.lists.ids[target] == item:
-                near[n_near], number[n_near] = target, seen[bucket]
+            if target < n_targets and wanted[targets[target]] == item:
+                near[n_near], number[n_near] = targets[target], seen[bucket]
                 place[bucket] += 1
                 n_near += 1
             seen[bucket] += 1
@@ -219,11 +237,11 @@ def _rank_codes(
             place[bucket] = slot
             slot += members
         for found in range(n_near):
-            item = positives.lists.ids[near[found]]
+            item = wanted[near[found]]
             bucket = halves[item]
             slot = place[bucket]
             place[bucket] += 1
-            stand.ids[slot], stand.levels[slot] = item, positives.levels[near[found]]
+            stand.ids[slot], stand.levels[slot] = item, levels[near[found]]
             stand.above[slot], stand.tied[slot] = start[bucket], size[bucket]
             stand.ranks[slot] = start[bucket] + number[found] + 1
         end += n_near

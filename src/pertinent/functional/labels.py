@@ -52,7 +52,7 @@ def as_tags(values: Labels, name: str) -> NDArray[np.bool_]:
     array = _array(values)
     if array.ndim != 2:
         raise InputError(f"{name} must be (N, C), one column a tag, got shape {array.shape}")
-    if array.dtype.kind not in "biuf" or not bool(np.isin(array, (0, 1)).all()):
+    if array.dtype.kind not in "biuf" or (array.dtype != np.bool_ and not bool(((array == 0) | (array == 1)).all())):
         raise InputError(f"{name} must be bool or hold only 0 and 1")
     return array.astype(np.bool_)
 

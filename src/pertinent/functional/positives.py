@@ -105,8 +105,7 @@ def shared_items(owned: Lists, inverted: Lists, n_items: int, own: NDArray[np.in
         own: `(B,)` position of each query among the items, -1 where it is not one; that item is left out.
         top: levels above this one are lowered to it.
     """
-    room = np.bincount(owned.rows, weights=inverted.lengths[owned.ids], minlength=len(own))
-    most = int(np.minimum(room, n_items).sum())
+    most = most_shared(owned, inverted, n_items)
     # One place more than there can be items, for the write that `_collect` does not keep.
     found = Positives(
         Lists(np.zeros(len(own) + 1, np.int64), np.empty(most + 1, np.int64)), np.empty(most + 1, np.int64)
@@ -115,6 +114,69 @@ def shared_items(owned: Lists, inverted: Lists, n_items: int, own: NDArray[np.in
     levels = found.levels[:end]
     np.minimum(levels, top, out=levels)
     return Positives(Lists(found.lists.offsets, found.lists.ids[:end]), levels)
+
+
+def most_shared(owned: Lists, inverted: Lists, n_items: int) -> int:
+    """A number that the items of all queries together cannot exceed."""
+    room = np.bincount(owned.rows, weights=inverted.lengths[owned.ids], minlength=len(owned.offsets) - 1)
+    return int(np.minimum(room, n_items).sum())
+
+
+def pack_tags(tags: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """Tags `(N, C)` as bits, `(N, W)` words of 64."""
+    packed = np.zeros((len(tags), 8 * max(1, -(-tags.shape[1] // 64))), np.uint8)
+    tight = np.packbits(tags, axis=1)
+    packed[:, : tight.shape[1]] = tight
+    return packed.view(np.uint64)
+
+
+def tagged_items(
+    query_words: NDArray[np.uint64], item_words: NDArray[np.uint64], own: NDArray[np.int64], most: int
+) -> Positives:
+    """Items that share a tag with each of B queries, all at level 1; as `shared_items` finds them, from packed tags.
+
+    Args:
+        query_words: `(B, W)`, see `pack_tags`.
+        item_words: `(G, W)`.
+        own: `(B,)` position of each query among the items, -1 where it is not one; that item is left out.
+        most: no more items than that can be found in all.
+    """
+    offsets = np.zeros(len(own) + 1, np.int64)
+    # One place more than there can be items, for the write that `_share` does not keep.
+    ids = np.empty(most + 1, np.int64)
+    end = _share((query_words, item_words), own, offsets, ids)
+    return Positives(Lists(offsets, ids[:end]), np.ones(end, np.int64))
+
+
+@kernel
+def _share(
+    sides: tuple[NDArray[np.uint64], NDArray[np.uint64]],
+    own: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+    ids: NDArray[np.int64],
+) -> int:
+    queries, items = sides
+    flat = items.ravel()
+    end = 0
+    for row in range(len(own)):
+        # The item that is the query itself stands between two stretches of others.
+        gap = own[row] if own[row] >= 0 else len(items)
+        for first, stop in ((0, gap), (gap + 1, len(items))):
+            if queries.shape[1] == 1:
+                # No branch: whether an item is kept cannot be foreseen.
+                mine = queries[row, 0]
+                for item in range(first, stop):
+                    ids[end] = item
+                    end += (mine & flat[item]) != 0
+            else:
+                for item in range(first, stop):
+                    shared = np.uint64(0)
+                    for word in range(queries.shape[1]):
+                        shared |= queries[row, word] & items[item, word]
+                    ids[end] = item
+                    end += shared != 0
+        offsets[row + 1] = end
+    return end
 
 
 @kernel

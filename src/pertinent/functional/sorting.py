@@ -17,7 +17,7 @@ from pertinent.functional.positives import Lists, Positives
 Floats = NDArray[np.floating[Any]]
 PairScores = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]
 
-SORTED_ROWS = 16
+SORTED_ROWS = 8
 """Rows that are sorted at a time; they stay in the cache."""
 
 FEW_GROUPS, FEW_MEMBERS = 32, 512
