@@ -64,23 +64,35 @@ def embed(
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode pictures.")] = 0,
     on_error: Annotated[str, typer.Option(help="raise, or skip damaged pictures and list them.")] = "raise",
 ) -> None:
-    """Embed a folder of pictures, or a split of a data set, into a store; goes on where it was interrupted."""
+    """Embed a folder of pictures, or a split of a data set, into a store; goes on where it was interrupted.
+
+    Several processes share the work under torchrun or accelerate launch.
+    """
     from pertinent.cli import screen
+    from pertinent.engine.distributed import World
     from pertinent.engine.embed import embed_table
+    from pertinent.engine.events import silent
 
     if on_error not in ("raise", "skip"):
         raise InputError(f"--on-error must be raise or skip, got {on_error!r}")
+    world = World.join()
+    encoder = _load_encoder(model)
+    if world.device is not None:
+        encoder = encoder.to(world.device)
     table = _open_source(source, root)
     with screen.Screen() as listener:
         store = embed_table(
-            _load_encoder(model),
+            encoder,
             table,
             out,
             batch_size=batch_size,
             workers=workers,
             skip_damaged=on_error == "skip",
-            listener=listener,
+            listener=listener if world.leads else silent,
+            world=world,
         )
+    if not world.leads:
+        return
     for text in store.manifest["damaged"]:
         screen.out.print(f"left out: {text}", soft_wrap=True)
     screen.out.print(f"{len(store):,} embeddings of {store.dim} numbers in {out}", soft_wrap=True)
