@@ -67,6 +67,6 @@ def test_list_recipes_and_backbones(call: Any):
 
 
 def test_list_says_what_can_be_listed(call: Any):
-    kinds = [*REGISTRIES, "recipes", "backbones", "models"]
+    kinds = [*REGISTRIES, "protocols", "recipes", "backbones", "models"]
     assert call("list").stdout.strip() == f"pertinent list WHAT, where WHAT is one of: {', '.join(kinds)}"
     assert "error: unknown list 'loses'; did you mean 'losses'" in call("list", "loses", status=1).stderr

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import typer
 
-from pertinent.cli import converting, making, sweeping, using
+from pertinent.cli import converting, evaluating, making, sweeping, using
 from pertinent.errors import PertinentError
 
 app = typer.Typer(
@@ -46,7 +46,7 @@ for member in (
     making.demo,
     making.train,
     sweeping.sweep,
-    using.evaluate,
+    evaluating.evaluate,
     using.embed,
     using.index,
     using.search,

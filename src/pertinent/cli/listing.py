@@ -39,6 +39,7 @@ def show_list(what: str, pattern: str) -> None:
     """
     makers: dict[str, Callable[[], Iterable[tuple[str, str]]]] = {
         **{name: _of(registry) for name, registry in REGISTRIES.items()},
+        "protocols": _protocols,
         "recipes": _recipes,
         "backbones": lambda: _backbones(pattern),
         "models": lambda: _models(pattern),
@@ -58,6 +59,12 @@ def show_list(what: str, pattern: str) -> None:
 
 def _of(registry: Registry) -> Callable[[], Iterable[tuple[str, str]]]:
     return lambda: [(entry.name, entry.summary) for entry in registry.entries.values()]
+
+
+def _protocols() -> Iterable[tuple[str, str]]:
+    from pertinent.engine.protocols import PROTOCOLS
+
+    return [(name, protocol.summary) for name, protocol in PROTOCOLS.items()]
 
 
 def _recipes() -> Iterable[tuple[str, str]]:

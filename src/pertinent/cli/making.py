@@ -91,8 +91,8 @@ def list_(
     what: Annotated[
         str,
         typer.Argument(
-            help="losses, metrics, datasets, samplers, indexes, stages, origins, trackers, recipes, backbones "
-            "or models."
+            help="losses, metrics, datasets, samplers, indexes, stages, origins, trackers, protocols, recipes, "
+            "backbones or models."
         ),
     ] = "",
     pattern: Annotated[str, typer.Argument(help="For backbones and models: a pattern such as 'resnet*'.")] = "*",

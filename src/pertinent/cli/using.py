@@ -1,4 +1,4 @@
-"""Commands that use models: evaluate, embed, index, search and report."""
+"""Commands that use models: embed, index, search and report."""
 
 from __future__ import annotations
 
@@ -22,37 +22,6 @@ Stages = Annotated[
     typer.Option(help="Post-processing, such as 'pca_whiten(dims=512), alpha_qe(k=10)', or an index's folder."),
 ]
 Fit = Annotated[Path | None, typer.Option(help="Store that --stages learn from; default the store itself.")]
-
-
-def evaluate(
-    target: Annotated[Path, typer.Argument(help="A run folder or a store of embeddings with labels.")],
-    metrics: Annotated[str | None, typer.Option(help="Comma-separated names; see `pertinent list metrics`.")] = None,
-    similarity: Annotated[str, typer.Option(help="cosine, dot, euclidean or hamming.")] = "cosine",
-    stages: Stages = None,
-    fit: Fit = None,
-    save: Annotated[Path | None, typer.Option("--json", help="Also write the report as JSON here.")] = None,
-) -> None:
-    """Measure a run's encoder on its test split, or any store of labelled embeddings against itself."""
-    from pertinent.cli import screen
-    from pertinent.engine.measure import measure
-    from pertinent.engine.recipe import EvaluateSettings
-    from pertinent.engine.run import Run
-    from pertinent.files import write_json
-    from pertinent.store import EmbeddingStore
-
-    is_run = (target / "recipe.yaml").is_file()
-    store = EmbeddingStore.open(Run.open(target).store("best") if is_run else target)
-    default = Run.open(target).recipe().evaluate.metrics if is_run else EvaluateSettings().metrics
-    names = [name.strip() for name in metrics.split(",")] if metrics else default
-    report = measure(store, names, similarity, _pipeline(stages, fit, store))
-    if stages is not None:
-        screen.out.print(report.similarity, soft_wrap=True)
-    screen.out.print(screen.metric_table({"value": report.mean}, conventions=report.convention))
-    for name, count in report.skipped.items():
-        if count:
-            screen.out.print(f"{name}: {count} of {report.n_queries} queries have no relevant item and are left out")
-    if save is not None:
-        write_json(save, report.to_json())
 
 
 def embed(
@@ -112,7 +81,7 @@ def index(
 
     opened = EmbeddingStore.open(store)
     folder = out or store.with_name(f"{store.name}-index")
-    pipeline = _pipeline(stages, fit, opened)
+    pipeline = pipeline_of(stages, fit, opened)
     Index.build(opened, kind, pipeline=pipeline).save(folder)
     screen.out.print(f"{kind} index of {len(opened):,} items in {folder}", soft_wrap=True)
     if pipeline is not None:
@@ -189,7 +158,8 @@ def _load_encoder(path: Path) -> Encoder:
     return Encoder.load(path / "best" if (path / "recipe.yaml").is_file() else path)
 
 
-def _pipeline(stages: str | None, fit: Path | None, store: EmbeddingStore) -> Pipeline | None:
+def pipeline_of(stages: str | None, fit: Path | None, store: EmbeddingStore) -> Pipeline | None:
+    """The stages that words name, fitted on `fit` or on the store; None without words."""
     from pertinent.engine.fitting import fitted_pipeline
     from pertinent.store import EmbeddingStore
 
