@@ -139,8 +139,9 @@ def _picture(curves: Mapping[str, Curve]) -> bytes:
         (line,) = right.plot(curve.at[kept], curve.precision[kept], label=f"precision {name}")
         right.plot(curve.at[kept], curve.recall[kept], "--", color=line.get_color(), label=f"recall {name}")
     left.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
-    right.set(xlabel="rank" if all(curve.by == "rank" for curve in curves.values()) else "rank or radius", ylim=(0, 1))
-    right.set_xscale("symlog")
+    by_rank = all(curve.by == "rank" for curve in curves.values())
+    right.set(xlabel="rank" if by_rank else "rank or radius", ylim=(0, 1), xscale="log" if by_rank else "symlog")
+    right.set_xlim(left=min(int(curve.at[0]) for curve in curves.values()))
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
