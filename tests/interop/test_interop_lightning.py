@@ -10,6 +10,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from pertinent.losses import ClusterLoss, HAPLoss
 
 lightning = pytest.importorskip("lightning", reason="lightning is not installed")
+# Lightning warns of its own use of torch, and of how small a test is.
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def test_lightning_trains_with_two_losses() -> None:

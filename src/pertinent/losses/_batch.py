@@ -79,6 +79,18 @@ def labelled(columns: Tensor) -> Tensor:
     return (columns >= 0).all(1)
 
 
+def check_range(classes: Tensor, num_classes: int, loss: str, level: int) -> None:
+    """Raise InputError for a class that has no proxy.
+
+    Only on the CPU: on a GPU the host would have to wait for the answer, and torch itself stops at such a label.
+    """
+    if classes.device.type == "cpu" and classes.numel() and int(classes.max()) >= num_classes:
+        raise InputError(
+            f"label {int(classes.max())} in column {level} is outside 0..{num_classes - 1}; "
+            f"give {loss} the number of training classes, or -1 for unlabelled items"
+        )
+
+
 def rank_batch(
     embeddings: Tensor,
     labels: Tensor,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pertinent.errors import InputError
 from pertinent.functional.proxies import normalised_softmax
-from pertinent.losses._batch import label_columns, labelled, refuse_pairs, refuse_references
+from pertinent.losses._batch import check_range, label_columns, refuse_pairs, refuse_references
 
 __all__ = ["ClusterLoss"]
 
@@ -35,7 +35,7 @@ class ClusterLoss(nn.Module):
         weight: `(num_classes, dim)` proxies before normalisation, from U(-1/sqrt(dim), 1/sqrt(dim)).
 
     Raises:
-        InputError: a label out of range (named), a wrong shape, or arguments that the loss cannot use.
+        InputError: a label out of range (named, on the CPU), a wrong shape, or arguments that the loss cannot use.
     """
 
     def __init__(self, num_classes: int, dim: int, temperature: float = 0.05, level: int = 0) -> None:
@@ -59,14 +59,8 @@ class ClusterLoss(nn.Module):
         """Mean loss of the labelled rows, a scalar."""
         refuse_pairs("ClusterLoss", indices_tuple)
         refuse_references("ClusterLoss", ref_emb, ref_labels)
-        columns = label_columns(embeddings, labels, self.level)
-        rows = labelled(columns)
-        classes = columns[:, 0][rows]
-        wrong = classes[classes >= self.num_classes]
-        if len(wrong):
-            raise InputError(
-                f"label {int(wrong[0])} in column {self.level} is outside 0..{self.num_classes - 1}; "
-                f"give ClusterLoss the number of training classes, or -1 for unlabelled items"
-            )
-        losses = normalised_softmax(embeddings[rows], self.weight, classes, self.temperature)
-        return losses.sum() / max(len(losses), 1)
+        classes = label_columns(embeddings, labels, self.level)[:, 0]
+        check_range(classes, self.num_classes, "ClusterLoss", self.level)
+        known = classes >= 0
+        losses = normalised_softmax(embeddings, self.weight, classes.clamp(min=0), self.temperature)
+        return (losses * known).sum() / known.sum().clamp(min=1)

@@ -77,11 +77,17 @@ class CSLLoss(nn.Module):
         refuse_pairs("CSLLoss", indices_tuple)
         refuse_references("CSLLoss", ref_emb, ref_labels)
         columns = label_columns(embeddings, labels, None, len(self.margins))
-        rows = labelled(columns)
-        columns = columns[rows]
-        unknown = columns[~torch.isin(columns[:, 0], self.proxy_labels[:, 0]), 0]
+        known = labelled(columns)
+        self._require_proxies(columns[:, 0], known)
+        losses = csl(embeddings, self.weight, columns, self.proxy_labels, self.margins, scale=self.scale)
+        # Not a product with 0: a row without a proxy may well be infinite.
+        by_level = losses.where(known[:, None], 0).sum(0) / known.sum().clamp(min=1)
+        return by_level.sum() if self.reduction == "sum" else by_level.mean()
+
+    def _require_proxies(self, fine: Tensor, known: Tensor) -> None:
+        # On the CPU alone: on a GPU the host would have to wait for the answer.
+        if fine.device.type != "cpu":
+            return
+        unknown = fine[known & ~torch.isin(fine, self.proxy_labels[:, 0])]
         if len(unknown):
             raise InputError(f"fine label {int(unknown[0])} has no proxy; proxy_labels must hold all training labels")
-        losses = csl(embeddings[rows], self.weight, columns, self.proxy_labels, self.margins, scale=self.scale)
-        by_level = losses.sum(0) / max(len(losses), 1)
-        return by_level.sum() if self.reduction == "sum" else by_level.mean()

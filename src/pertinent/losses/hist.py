@@ -19,7 +19,7 @@ from pertinent.functional.hypergraph import (
     variances,
 )
 from pertinent.functional.scores import widen
-from pertinent.losses._batch import label_columns, labelled, refuse_pairs, refuse_references
+from pertinent.losses._batch import check_range, label_columns, labelled, refuse_pairs, refuse_references
 
 __all__ = ["HISTLoss", "ClassDistributions", "HypergraphNetwork"]  # noqa: RUF022 - the registry takes the first
 
@@ -197,12 +197,7 @@ class HISTLoss(nn.Module):
                 )
             return labels.to(embeddings.device), labels.new_zeros(len(labels), 0, dtype=torch.int64)
         column = label_columns(embeddings, labels, self.level)
-        wrong = column[column >= self.num_classes]
-        if len(wrong):
-            raise InputError(
-                f"label {int(wrong[0])} in column {self.level} is outside 0..{self.num_classes - 1}; "
-                f"give HISTLoss the number of training classes, or -1 for unlabelled items"
-            )
+        check_range(column, self.num_classes, "HISTLoss", self.level)
         coarser = label_columns(embeddings, labels, None)[:, self.level + 1 :] if self.tree else column[:, :0]
         targets = (column == torch.arange(self.num_classes, device=column.device)) & labelled(column)[:, None]
         return targets, coarser
