@@ -223,6 +223,18 @@ class Relevance:
             return tagged_items(mine[start:stop], theirs, own, most_shared(owned, inverted, self.n_items))
         return shared_items(owned, inverted, self.n_items, own, self.levels)
 
+    def tag_words(self, rows: slice) -> tuple[tuple[NDArray[np.uint64], NDArray[np.uint64]], int] | None:
+        """Where sharing a tag is all that counts, packed tags of the queries `rows` and of all items, else None.
+
+        Beside them stands a number that the relevant items of these queries together do not exceed.
+        """
+        if self._tag_words is None:
+            return None
+        start, stop = self._range(rows)
+        owned, inverted = self._lists()
+        most = most_shared(owned.cut(start, stop), inverted, self.n_items)
+        return (self._tag_words[0][start:stop], self._tag_words[1]), most
+
     def most_positives(self) -> float:
         """About how many relevant items a query has, at most: to plan memory."""
         if self._judged_lists is not None:

@@ -6,8 +6,9 @@ import torch
 
 from pertinent.errors import InputError
 from pertinent.functional import hamming
-from pertinent.functional.hamming import Codes, half_distances, rank_codes
+from pertinent.functional.hamming import Codes, half_distances, rank_codes, rank_tagged_codes
 from pertinent.functional.positives import Lists, Positives
+from pertinent.relevance import Relevance
 
 
 def literal(queries, items):
@@ -72,3 +73,35 @@ def test_nan_is_refused():
 def test_too_many_bits_are_refused():
     with pytest.raises(InputError, match="at most 32767"):
         Codes.of(np.ones((1, 32768)), "queries")
+
+
+@pytest.mark.parametrize("n_tags", [3, 70])
+@pytest.mark.parametrize("depth", [None, 7])
+@pytest.mark.parametrize("among_themselves", [False, True])
+def test_shared_tags_need_no_list_of_relevant_items(n_tags: int, depth: int | None, among_themselves: bool):
+    rng = np.random.default_rng(n_tags)
+    tags = rng.random((40, n_tags)) < (0.4 if n_tags == 3 else 0.02)
+    outputs = np.sign(rng.standard_normal((40, 5)))
+    outputs[3, 2] = 0.0
+    codes = Codes.of(outputs, "codes")
+    mine, asked = (tags, codes) if among_themselves else (tags[:9], codes.cut(0, 9))
+    relevance = Relevance.tags(tags) if among_themselves else Relevance.tags(mine, tags)
+    rows = slice(0, len(mine))
+    words = relevance.tag_words(rows)
+    assert words is not None
+    # The graded relevance lists its relevant items, found tag by tag.
+    listed = (
+        Relevance.tags(tags, graded=True) if among_themselves else Relevance.tags(mine, tags, graded=True)
+    ).positives(rows)
+    want_offsets, want = rank_codes(asked, codes, listed, relevance.ignored(rows), depth)
+    offsets, found, relevant = rank_tagged_codes(
+        asked, codes, words[0], relevance.ignored(rows), most=words[1], depth=depth
+    )
+    np.testing.assert_array_equal(offsets, want_offsets)
+    for name in ("ids", "ranks", "above", "tied"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(want, name), err_msg=name)
+    assert set(found.levels.tolist()) <= {1}
+    np.testing.assert_array_equal(relevant, listed.lists.lengths)
+    binary = relevance.positives(rows)
+    np.testing.assert_array_equal(binary.lists.ids, listed.lists.ids)
+    np.testing.assert_array_equal(binary.lists.offsets, listed.lists.offsets)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pertinent.errors import InputError, UnknownNameError
 from pertinent.functional.counting import Targets, Tile, count_tile, leave_out, transpose
-from pertinent.functional.hamming import Codes, rank_codes
+from pertinent.functional.hamming import Codes, rank_codes, rank_tagged_codes
 from pertinent.functional.positives import Lists, Positives
 from pertinent.functional.rank import RankedBlock
 from pertinent.functional.similarity import SIMILARITIES, Floats, Prepared, Scorer, tile_rows
@@ -138,10 +138,16 @@ class _ByCodes:
             progress(rows.stop, n_queries)
 
     def _rank(self, relevance: Relevance, rows: slice, depth: int | None) -> RankedBlock:
-        positives = relevance.positives(rows)
-        queries = self.queries.cut(rows.start, rows.stop)
-        counts = relevance.counts(rows, positives)
-        offsets, stand = rank_codes(queries, self.items, positives, relevance.ignored(rows), depth)
+        queries, ignored = self.queries.cut(rows.start, rows.stop), relevance.ignored(rows)
+        tagged = relevance.tag_words(rows)
+        if tagged is not None:
+            words, most = tagged
+            offsets, stand, relevant = rank_tagged_codes(queries, self.items, words, ignored, most=most, depth=depth)
+            counts = np.stack([len(self.items.positive) - ignored.lengths - relevant, relevant], 1)
+        else:
+            positives = relevance.positives(rows)
+            counts = relevance.counts(rows, positives)
+            offsets, stand = rank_codes(queries, self.items, positives, ignored, depth)
         ranked = _ranked(relevance, rows, counts, Lists(offsets, stand.ids), stand)
         return ranked if depth is None else replace(ranked, depth=np.minimum(counts.sum(1), depth))
 

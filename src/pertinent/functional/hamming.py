@@ -95,10 +95,43 @@ def rank_codes(
     """
     offsets = np.zeros(len(positives.lists.offsets), np.int64)
     stand = Standing(*(np.empty(len(positives.levels), np.int64) for _ in range(5)))
-    left_out = Lists(ignored.offsets, ignored.ids[np.lexsort((ignored.ids, ignored.rows))])
     depth = len(items.positive) if depth is None else depth
-    _rank_codes((queries, items), positives, left_out, depth, (offsets, stand))
+    _rank_codes((queries, items), positives, _ascending(ignored), depth, (offsets, stand, _scratch(items)))
     return offsets, stand.part(0, int(offsets[-1]))
+
+
+def rank_tagged_codes(
+    queries: Codes,
+    items: Codes,
+    words: tuple[NDArray[np.uint64], NDArray[np.uint64]],
+    ignored: Lists,
+    *,
+    most: int,
+    depth: int | None = None,
+) -> tuple[NDArray[np.int64], Standing, NDArray[np.int64]]:
+    """As `rank_codes`, where items that share a tag are relevant: no list of the relevant items is made.
+
+    Args:
+        queries: B codes.
+        items: G codes.
+        words: tags of queries `(B, W)` and items `(G, W)`, see `positives.pack_tags`.
+        ignored: items of each query that take no rank.
+        most: no more items than that are relevant to the queries together.
+        depth: as in `rank_codes`.
+
+    Returns:
+        offsets and standing, as `rank_codes`, and `(B,)` the number of relevant items of each query.
+    """
+    n_rows, n_items = len(queries.positive), len(items.positive)
+    offsets, relevant = np.zeros(n_rows + 1, np.int64), np.zeros(n_rows, np.int64)
+    stand = Standing(*(np.empty(most, np.int64) for _ in range(5)))
+    depth = n_items if depth is None else depth
+    _rank_tagged((queries, items), words, _ascending(ignored), depth, (offsets, stand, relevant, _scratch(items)))
+    return offsets, stand.part(0, int(offsets[-1])), relevant
+
+
+def _ascending(ignored: Lists) -> Lists:
+    return Lists(ignored.offsets, ignored.ids[np.lexsort((ignored.ids, ignored.rows))])
 
 
 def half_distances(queries: Codes, items: Codes, row: int) -> NDArray[np.uint16]:
@@ -183,66 +216,145 @@ def _histogram(
     return last
 
 
+class _Scratch(NamedTuple):
+    """Memory of one query: its half distances, the histogram of them, and the items that are near enough.
+
+    Attributes:
+        halves: `(G,)` twice the distance to each item.
+        size: `(2 K + 1,)` ranked items at each half distance.
+        start: ranked items that are nearer.
+        place: where in the output the next relevant item of each half distance goes.
+        seen: ranked items of each half distance that came before, by position.
+        within: `(G+1,)` the items near enough, ascending; one place more, for a write that is not kept.
+        marks: `(G+1,)` level of each of those, -1 for one that takes no rank.
+    """
+
+    halves: NDArray[np.uint16]
+    size: NDArray[np.int64]
+    start: NDArray[np.int64]
+    place: NDArray[np.int64]
+    seen: NDArray[np.int64]
+    within: NDArray[np.int64]
+    marks: NDArray[np.int64]
+
+
+def _scratch(items: Codes) -> _Scratch:
+    n_items, n_buckets = len(items.positive), 2 * items.bits + 1
+    size, start, place, seen = (np.zeros(n_buckets, np.int64) for _ in range(4))
+    within, marks = (np.zeros(n_items + 1, np.int64) for _ in range(2))
+    return _Scratch(np.zeros(n_items, np.uint16), size, start, place, seen, within, marks)
+
+
+@kernel
+def _find_near(
+    sides: tuple[Codes, Codes], row: int, skip: NDArray[np.int64], depth: int, scratch: _Scratch
+) -> tuple[int, int]:
+    """Fill the scratch for one query; returns the last half distance that counts and how many items are within."""
+    queries, items = sides
+    halves, within, marks = scratch.halves, scratch.within, scratch.marks
+    _measure(queries, items, row, halves)
+    last = _histogram(halves, skip, depth, (scratch.size, scratch.start))
+    n_within = 0
+    for item in range(len(halves)):
+        within[n_within] = item
+        n_within += halves[item] <= last
+    marks[:n_within] = 0
+    number = 0
+    for item in skip:
+        while number < n_within and within[number] < item:
+            number += 1
+        if number < n_within and within[number] == item:
+            marks[number] = -1
+    return last, n_within
+
+
+@kernel
+def _stand_near(scratch: _Scratch, last: int, n_within: int, end: int, stand: Standing) -> int:
+    """Write where the marked items of one query stand, from `end` on; returns the new end."""
+    halves, place, seen = scratch.halves, scratch.place, scratch.seen
+    place[:], seen[:] = 0, 0
+    for number in range(n_within):
+        place[halves[scratch.within[number]]] += scratch.marks[number] > 0
+    slot = end
+    for bucket in range(last + 1):
+        members = place[bucket]
+        place[bucket] = slot
+        slot += members
+    for number in range(n_within):
+        item, level = scratch.within[number], scratch.marks[number]
+        bucket = halves[item]
+        if level > 0:
+            found = place[bucket]
+            place[bucket] += 1
+            stand.ids[found], stand.levels[found] = item, level
+            stand.above[found], stand.tied[found] = scratch.start[bucket], scratch.size[bucket]
+            stand.ranks[found] = scratch.start[bucket] + seen[bucket] + 1
+        seen[bucket] += level >= 0
+    return slot
+
+
 @kernel
 def _rank_codes(
     sides: tuple[Codes, Codes],
     positives: Positives,
     ignored: Lists,
     depth: int,
-    out: tuple[NDArray[np.int64], Standing],
+    out: tuple[NDArray[np.int64], Standing, _Scratch],
 ) -> None:
-    queries, items = sides
-    offsets, stand = out
-    n_items, end = len(items.positive), 0
-    halves = np.empty(n_items, np.uint16)
-    n_buckets = 2 * queries.bits + 1
-    size, start = np.zeros(n_buckets, np.int64), np.zeros(n_buckets, np.int64)
-    place, seen = np.zeros(n_buckets, np.int64), np.zeros(n_buckets, np.int64)
-    near, number = np.empty(n_items, np.int64), np.empty(n_items, np.int64)
-    # One place more than there are items, for the write that is not kept.
-    within, targets = np.empty(n_items + 1, np.int64), np.empty(n_items + 1, np.int64)
-    for row in range(len(queries.positive)):
-        _measure(queries, items, row, halves)
+    offsets, stand, scratch = out
+    end = 0
+    for row in range(len(offsets) - 1):
         skip = ignored.ids[ignored.offsets[row] : ignored.offsets[row + 1]]
-        seen[:], place[:] = 0, 0
-        last = _histogram(halves, skip, depth, (size, start))
-        # The relevant items that are near enough, by position; how many equals come before each.
-        skipped, n_near, n_targets, n_within = 0, 0, 0, 0
+        last, n_within = _find_near(sides, row, skip, depth, scratch)
         begin, stop = positives.lists.offsets[row], positives.lists.offsets[row + 1]
-        wanted, levels, target = positives.lists.ids[begin:stop], positives.levels[begin:stop], 0
-        # Without a sign the compiler need not ask whether an index counts from the end.
-        unsigned = wanted.view(np.uint64)
-        for position in range(len(unsigned)):
-            targets[n_targets] = position
-            n_targets += halves[unsigned[position]] <= last
-        for item in range(n_items):
-            within[n_within] = item
-            n_within += halves[item] <= last
-        for item in within[:n_within]:
-            bucket = halves[item]
-            while skipped < len(skip) and skip[skipped] < item:
-                skipped += 1
-            if skipped < len(skip) and skip[skipped] == item:
-                continue
-            while target < n_targets and wanted[targets[target]] < item:
-                target += 1
-            if target < n_targets and wanted[targets[target]] == item:
-                near[n_near], number[n_near] = targets[target], seen[bucket]
-                place[bucket] += 1
-                n_near += 1
-            seen[bucket] += 1
-        slot = end
-        for bucket in range(last + 1):
-            members = place[bucket]
-            place[bucket] = slot
-            slot += members
-        for found in range(n_near):
-            item = wanted[near[found]]
-            bucket = halves[item]
-            slot = place[bucket]
-            place[bucket] += 1
-            stand.ids[slot], stand.levels[slot] = item, levels[near[found]]
-            stand.above[slot], stand.tied[slot] = start[bucket], size[bucket]
-            stand.ranks[slot] = start[bucket] + number[found] + 1
-        end += n_near
+        wanted, levels, number = positives.lists.ids[begin:stop], positives.levels[begin:stop], 0
+        for target in range(len(wanted)):
+            if scratch.halves[wanted[target]] <= last:
+                while scratch.within[number] < wanted[target]:
+                    number += 1
+                if scratch.marks[number] == 0:
+                    scratch.marks[number] = levels[target]
+        end = _stand_near(scratch, last, n_within, end, stand)
         offsets[row + 1] = end
+
+
+@kernel
+def _rank_tagged(
+    sides: tuple[Codes, Codes],
+    words: tuple[NDArray[np.uint64], NDArray[np.uint64]],
+    ignored: Lists,
+    depth: int,
+    out: tuple[NDArray[np.int64], Standing, NDArray[np.int64], _Scratch],
+) -> None:
+    offsets, stand, relevant, scratch = out
+    mine, theirs = words
+    first_word, end = theirs[:, 0].copy(), 0
+    for row in range(len(offsets) - 1):
+        skip = ignored.ids[ignored.offsets[row] : ignored.offsets[row + 1]]
+        last, n_within = _find_near(sides, row, skip, depth, scratch)
+        count = 0
+        if mine.shape[1] == 1:
+            for item in range(len(first_word)):
+                count += (mine[row, 0] & first_word[item]) != 0
+        else:
+            for item in range(len(theirs)):
+                count += _share_tag(mine, theirs, row, item)
+        for item in skip:
+            count -= _share_tag(mine, theirs, row, item)
+        relevant[row] = count
+        one = mine.shape[1] == 1
+        for number in range(n_within):
+            item = scratch.within[number]
+            found = (mine[row, 0] & first_word[item]) != 0 if one else _share_tag(mine, theirs, row, item) > 0
+            # An item that takes no rank keeps its -1.
+            scratch.marks[number] += found & (scratch.marks[number] == 0)
+        end = _stand_near(scratch, last, n_within, end, stand)
+        offsets[row + 1] = end
+
+
+@kernel
+def _share_tag(mine: NDArray[np.uint64], theirs: NDArray[np.uint64], row: int, item: int) -> int:
+    shared = np.uint64(0)
+    for word in range(mine.shape[1]):
+        shared |= mine[row, word] & theirs[item, word]
+    return 1 if shared != 0 else 0
