@@ -6,6 +6,7 @@ other labels than classes (add it to LABELS).
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import os
@@ -308,3 +309,20 @@ def test_references_that_are_the_batch_change_nothing(name: str) -> None:
     torch.testing.assert_close(joined.grad, alone.grad, rtol=1e-9, atol=1e-12)
     with pytest.raises(InputError, match="ref_includes_query says that ref_emb begins with the 16"):
         build(name).double()(joined, labels, None, joined[:3], labels[:3], ref_includes_query=True)
+
+
+# These read the number of relevant pairs or present classes back once a call, to size what follows.
+COUNTS_BACK = {"hap", "hist", "pml", "triplet", "smooth_ap", "smooth_hap", "smooth_ndcg", "smooth_recall"}
+COUNTS_BACK |= {"sup_ap", "sup_ndcg", "sup_recall"}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in COUNTS_BACK])
+def test_the_host_never_waits_for_a_value(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensors without data cannot be read back, so what runs on them never makes the host wait for a GPU."""
+    # Autocast knows no device without data; what it does to types is tested above.
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    leaf = embeddings().detach().to("meta").requires_grad_()
+    loss = build(name).to("meta")(leaf, labels_of(name).to("meta"))
+    loss.backward()
+    assert leaf.grad is not None
+    assert leaf.grad.shape == leaf.shape
