@@ -89,3 +89,10 @@ def run_recipe(file: Path, folder: Path, *words: str, resume: bool = False, list
 def recipe_of(file: Path, *words: str) -> Recipe:
     """Load a recipe file with words."""
     return load_recipe(file, list(words))
+
+
+def folder_with(path: Path, text: str = "whole") -> Path:
+    """A folder that holds one file."""
+    path.mkdir(parents=True)
+    (path / "state.json").write_text(text)
+    return path

@@ -9,9 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from builders import folder_with
 from pertinent import files
 from pertinent.errors import StorageError
 from pertinent.files import (
+    clear_unfinished,
+    finite,
     new_folder,
     read_json,
     read_versioned,
@@ -208,6 +211,40 @@ def test_refuse_strangers(tmp_path: Path) -> None:
 def test_sha256_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256_file(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_what_was_being_written_is_removed(tmp_path: Path):
+    folder_with(tmp_path / ".00001-0000002.ab12_xyz")
+    (tmp_path / ".state.json.q1w2e3r4").write_text("half")
+    kept = folder_with(tmp_path / "00001-0000001")
+    clear_unfinished(tmp_path)
+    assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_what_was_about_to_be_replaced_comes_back(tmp_path: Path):
+    folder_with(tmp_path / ".best.old", "the last good one")
+    folder_with(tmp_path / ".best.ab12_xyz", "half")
+    clear_unfinished(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["best"]
+    assert (tmp_path / "best" / "state.json").read_text() == "the last good one"
+    folder_with(tmp_path / ".best.old", "not needed any more")
+    clear_unfinished(tmp_path)
+    assert (tmp_path / "best" / "state.json").read_text() == "the last good one"
+    assert not (tmp_path / ".best.old").exists()
+
+
+def test_only_the_remains_of_what_is_ours_are_removed(tmp_path: Path):
+    others = [".best.partial", ".git", ".best", "best.ab12_xyz", ".notes.ab12_xyz"]
+    for name in others:
+        folder_with(tmp_path / name)
+    clear_unfinished(tmp_path, ("best",))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+    clear_unfinished(tmp_path / "nowhere")
+
+
+def test_json_has_no_number_that_is_none() -> None:
+    values = {"a": float("nan"), "b": [1.5, float("-inf"), (float("inf"), "nan")], "c": {"d": 2}}
+    assert finite(values) == {"a": None, "b": [1.5, None, [None, "nan"]], "c": {"d": 2}}
 
 
 def test_every_public_function_is_tried_here() -> None:

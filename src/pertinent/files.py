@@ -6,14 +6,19 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pertinent.errors import StorageError
+
+# What a file or folder NAME is called while it is written, and the old one while it is replaced.
+UNFINISHED = re.compile(r"\.(?P<name>.+)\.(?P<mark>old|[a-z0-9_]{8})")
 
 
 @contextlib.contextmanager
@@ -59,6 +64,17 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON in one step; see `write_bytes`."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """Nested values with None for every NaN and infinity: JSON has none of these, and null says the same to all."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value
 
 
 def read_json(path: Path) -> Any:
@@ -142,6 +158,25 @@ def recover_folder(path: Path) -> None:
     if aside.is_dir() and not path.exists():
         with storage_errors(path, "recovering"):
             aside.rename(path)
+
+
+def clear_unfinished(folder: Path, names: Collection[str] | None = None) -> None:
+    """Delete what a killed process left half-written; a whole folder that it was about to replace comes back.
+
+    Args:
+        folder: where to look, not deeper.
+        names: of the files and folders whose remains to look for; None looks for those of any.
+    """
+    for path in sorted(folder.glob(".*")):
+        found = UNFINISHED.fullmatch(path.name)
+        if found is None or (names is not None and found["name"] not in names):
+            continue
+        if found["mark"] == "old":
+            recover_folder(folder / found["name"])
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def reserve(path: Path) -> None:

@@ -24,7 +24,7 @@ from pertinent.functional.positives import (
     invert_columns,
     invert_tags,
     most_shared,
-    pack_tags,
+    pack_bits,
     shared_items,
     tagged_items,
 )
@@ -145,7 +145,7 @@ class Relevance:
         most = min(mine.sum(1).max(initial=0), theirs.sum(1).max(initial=0))
         own = _own_positions(query_positions, len(mine), None if Yg is None else len(theirs))
         top = max(1, int(most)) if graded else 1
-        words = None if graded else (pack_tags(mine), pack_tags(theirs))
+        words = None if graded else (pack_bits(mine), pack_bits(theirs))
         lists = invert_tags(mine, theirs)
         return cls("tags", top, len(mine), len(theirs), own, _label_lists=lists, _tag_words=words)
 
@@ -263,9 +263,9 @@ class Relevance:
     def counts(self, rows: slice, positives: Positives | None = None) -> NDArray[np.int64]:
         """How many ranked items of each level the queries `rows` have, `(B, L+1)`; ignored items do not count."""
         positives = self.positives(rows) if positives is None else positives
-        counts = np.zeros((len(positives.lists.offsets) - 1, 2), np.int64)
         if self.levels == 1:
-            counts[:, 1] = positives.lists.lengths
+            lengths = positives.lists.lengths
+            counts = np.stack([np.zeros_like(lengths), lengths], 1)
         else:
             counts = count_levels(positives, self.levels + 1)
         counts[:, 0] = self.n_items - self.ignored(rows).lengths - counts.sum(1)

@@ -7,7 +7,7 @@ A store is a folder: `vectors.npy` (N, D) float32, `items.json` (ids, places), `
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -35,11 +35,17 @@ class StoreLabels:
     level_names: Sequence[str] = ()
     class_names: Sequence[Sequence[str]] = ()
     judgements: Sequence[Judgement] = ()
+    probes: int = 0
 
     @classmethod
     def of(cls, table: ImageTable) -> StoreLabels:
         """The labels of a table."""
-        return cls(table.kind, table.labels, table.level_names, table.class_names, table.judgements)
+        return cls(table.kind, table.labels, table.level_names, table.class_names, table.judgements, table.probes)
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """Protocols that judged labels allow."""
+        return ("classic",) if any(judgement.ok for judgement in self.judgements) else ("easy", "medium", "hard")
 
     def words(self, index: int) -> list[str]:
         """Names of item `index`'s labels: one a level, fine first, or one a tag."""
@@ -218,7 +224,8 @@ def _labels_json(labels: StoreLabels) -> dict[str, Any]:
         "kind": labels.kind,
         "level_names": list(labels.level_names),
         "class_names": [list(names) for names in labels.class_names],
-        "judgements": [{"query": j.query, "easy": j.easy, "hard": j.hard, "junk": j.junk} for j in labels.judgements],
+        "judgements": [asdict(judgement) for judgement in labels.judgements],
+        **({"probes": labels.probes} if labels.probes else {}),
     }
 
 

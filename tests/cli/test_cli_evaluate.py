@@ -127,6 +127,21 @@ def test_judged_labels_of_a_store(call: Any, tmp_path: Path):
     assert read(tmp_path / "e.json")["hard"]["mean"]["ap_trapezoid"] == pytest.approx(want.mean["ap_trapezoid"])
 
 
+@pytest.mark.parametrize(("word", "protocols"), [("easy", ["easy", "medium", "hard"]), ("ok", [])])
+def test_pictures_that_are_queries_only_are_never_found(call: Any, tmp_path: Path, word: str, protocols: list[str]):
+    x = vectors(12, seed=7)
+    judged = [Judgement(10, junk=(4,), **{word: (1, 2)}), Judgement(11, junk=(0,), **{word: (6,)})]
+    labels = StoreLabels("judged", None, judgements=judged, probes=2)
+    EmbeddingStore.write(tmp_path / "s", x, [str(n) for n in range(12)], labels=labels)
+    call("evaluate", "s", "--json", "e.json")
+    relevance = Relevance.judged([{"ok": (1, 2), "junk": (4,)}, {"ok": (6,), "junk": (0,)}], "classic", n_items=10)
+    want = evaluate(x[10:], x[:10], relevance=relevance, metrics=["ap_trapezoid"])
+    found = read(tmp_path / "e.json")
+    assert [name for name in found if name in ("easy", "medium", "hard")] == protocols
+    value = (found["easy"] if protocols else found)["mean"]["ap_trapezoid"]
+    assert value == pytest.approx(want.mean["ap_trapezoid"])
+
+
 @pytest.mark.parametrize("as_names", [True, False])
 def test_the_ranking_of_another_tool(call: Any, classes: EmbeddingStore, tmp_path: Path, as_names: bool):
     scores = classes.vectors @ classes.vectors.T

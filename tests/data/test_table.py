@@ -7,7 +7,7 @@ import pytest
 
 from pertinent.data.images import ArraySource
 from pertinent.data.table import ImageTable, Judgement
-from pertinent.errors import DataError
+from pertinent.errors import DataError, ImageError
 
 PICTURES = ArraySource(np.arange(4 * 2 * 2 * 3, dtype=np.uint8).reshape(4, 2, 2, 3))
 IDS = ["a", "b", "c", "d"]
@@ -82,3 +82,22 @@ def test_fingerprint_changes_with_what_is_ranked_and_with_nothing_else():
     ]
     prints = {first, *(table.fingerprint() for table in changed)}
     assert len(prints) == 1 + len(changed)
+
+
+def test_a_box_cuts_the_picture_wherever_its_row_goes():
+    ramp = np.arange(4 * 6 * 8 * 3, dtype=np.uint8).reshape(4, 6, 8, 3)
+    table = ImageTable(IDS, ArraySource(ramp), boxes={2: (1.4, 2, 5, 99), 3: (8, 0, 9, 2)})
+    np.testing.assert_array_equal(np.asarray(table.read(2)), ramp[2, 2:6, 1:5])
+    np.testing.assert_array_equal(np.asarray(table.read(0)), ramp[0])
+    np.testing.assert_array_equal(np.asarray(table.subset([1, 2]).read(1)), ramp[2, 2:6, 1:5])
+    with pytest.raises(ImageError, match=r"8 x 6 pixels have no part in the box \(8, 0, 9, 2\)"):
+        table.read(3)
+    assert (
+        len({ImageTable(IDS, ArraySource(ramp), boxes=boxes).fingerprint() for boxes in ({}, {0: (0, 0, 4, 4)})}) == 2
+    )
+
+
+def test_only_a_judged_table_has_queries_that_are_not_items():
+    assert ImageTable(IDS, PICTURES, "judged", judgements=[Judgement(3, (1,))], probes=1).probes == 1
+    with pytest.raises(DataError, match="1 pictures cannot be queries only in a table of 4 none"):
+        ImageTable(IDS, PICTURES, probes=1)

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from builders import Listening, run_recipe
-from pertinent.engine.checkpoint import clear_unfinished, load_state, prune, save_state
+from builders import Listening, folder_with, run_recipe
+from pertinent.engine.checkpoint import load_state, prune, save_state
 from pertinent.engine.run import Run
 from pertinent.errors import StorageError
 from pertinent.models.encoder import Encoder
@@ -94,44 +94,6 @@ def test_killed_at_twenty_random_moments(tmp_path: Path, recipe_file: Path, ever
     print(told)  # noqa: T201 - with -s, for the curious
     assert len(told["lost"]) == 20
     check_crash(tmp_path, told, every=every, keep=1)
-
-
-# --- what a killed process leaves
-
-
-def folder_with(path: Path, text: str = "whole") -> Path:
-    path.mkdir(parents=True)
-    (path / "state.json").write_text(text)
-    return path
-
-
-def test_what_was_being_written_is_removed(tmp_path: Path):
-    folder_with(tmp_path / ".00001-0000002.ab12_xyz")
-    (tmp_path / ".state.json.q1w2e3r4").write_text("half")
-    kept = folder_with(tmp_path / "00001-0000001")
-    clear_unfinished(tmp_path)
-    assert list(tmp_path.iterdir()) == [kept]
-
-
-def test_what_was_about_to_be_replaced_comes_back(tmp_path: Path):
-    folder_with(tmp_path / ".best.old", "the last good one")
-    folder_with(tmp_path / ".best.ab12_xyz", "half")
-    clear_unfinished(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["best"]
-    assert (tmp_path / "best" / "state.json").read_text() == "the last good one"
-    folder_with(tmp_path / ".best.old", "not needed any more")
-    clear_unfinished(tmp_path)
-    assert (tmp_path / "best" / "state.json").read_text() == "the last good one"
-    assert not (tmp_path / ".best.old").exists()
-
-
-def test_only_the_remains_of_what_is_ours_are_removed(tmp_path: Path):
-    names = [".best.partial", ".git", ".best", "best.ab12_xyz", ".notes.ab12_xyz"]
-    for name in names:
-        folder_with(tmp_path / name)
-    clear_unfinished(tmp_path, ("best",))
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
-    clear_unfinished(tmp_path / "nowhere")
 
 
 def stop_at(epoch: int, step: int, error: Callable[[], BaseException] = KeyboardInterrupt) -> Listening:

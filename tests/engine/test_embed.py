@@ -205,6 +205,10 @@ def test_judgements_move_with_the_pictures_that_are_left(encoder: Encoder, files
     harm(files, 1, 2)
     store = embed_table(encoder, table, tmp_path / "s", skip_damaged=True)
     assert store.labels.judgements == [Judgement(0, (), (1,), (2,)), Judgement(4, (5,), (), (7,))]
+    table = ImageTable(files.ids, files.source, "judged", judgements=[Judgement(9, ok=(0, 1))], probes=2)
+    harm(files, 8)
+    labels = embed_table(encoder, table, tmp_path / "t", skip_damaged=True).labels
+    assert (labels.judgements, labels.probes) == ([Judgement(6, ok=(0,))], 1)
 
 
 @pytest.mark.parametrize("kind", ["none", "classes", "tags"])

@@ -56,7 +56,7 @@ def _show(runs: dict[str, Run]) -> None:
 def _save_query(run: Run, folder: Path) -> Path:
     recipe = run.recipe()
     path = folder / "query.png"
-    open_split(recipe.data, recipe.data.test).source.read(0).save(path)
+    open_split(recipe.data, recipe.data.test).read(0).save(path)
     return path
 
 

@@ -94,7 +94,7 @@ def _pictures(splits: Mapping[str, ImageTable]) -> Iterator[str]:
 
 def _pixels(table: ImageTable, index: int) -> tuple[str, str]:
     try:
-        image = table.source.read(index)
+        image = table.read(index)
     except ImageError as error:
         return "", str(error)
     return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest(), ""

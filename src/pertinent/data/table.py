@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pertinent.errors import DataError
+from pertinent.errors import DataError, ImageError
 
 LabelKind = Literal["none", "classes", "tree", "tags", "judged"]
+Box = tuple[float, float, float, float]
 
 
 class ImageSource(Protocol):
@@ -33,12 +34,16 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a person said of one query: positions in the table of easy, hard and junk items."""
+    """What a person said of one query: positions in the table of easy, hard and junk items.
+
+    Benchmarks of the classic protocol have one list of good items, `ok`, instead of easy and hard ones.
+    """
 
     query: int
     easy: tuple[int, ...] = ()
     hard: tuple[int, ...] = ()
     junk: tuple[int, ...] = ()
+    ok: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ class ImageTable:
         level_names: a word for each label column (tree, classes: `["product", "kind", "group"]`).
         class_names: for each label column the names of its classes, indexed by label; for tags one list.
         judgements: for kind `judged`.
+        probes: how many pictures, the last ones, are queries only: searched with, never found. For kind `judged`.
+        boxes: by row the part of a picture to use, (left, top, right, bottom) in its own pixels; the rest use all.
     """
 
     ids: Sequence[str]
@@ -62,6 +69,8 @@ class ImageTable:
     level_names: Sequence[str] = ()
     class_names: Sequence[Sequence[str]] = ()
     judgements: Sequence[Judgement] = ()
+    probes: int = 0
+    boxes: Mapping[int, Box] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.ids) != len(self.source):
@@ -71,6 +80,22 @@ class ImageTable:
         wanted = {"classes": 1, "tree": 2, "tags": 2}.get(self.kind)
         if wanted is not None and (self.labels.ndim != wanted or len(self.labels) != len(self.ids)):
             raise DataError(f"labels of kind {self.kind} have shape {self.labels.shape} for {len(self.ids)} pictures")
+        if self.probes and (self.kind != "judged" or not 0 <= self.probes <= len(self.ids)):
+            raise DataError(f"{self.probes} pictures cannot be queries only in a table of {len(self.ids)} {self.kind}")
+
+    def read(self, index: int) -> Image.Image:
+        """Decode picture `index`, cut to its box; raises ImageError for a damaged one, or a box outside of it."""
+        picture = self.source.read(index)
+        if index not in self.boxes:
+            return picture
+        box = self.boxes[index]
+        left, top, right, bottom = (round(edge) for edge in box)
+        left, top, right, bottom = max(left, 0), max(top, 0), min(right, picture.width), min(bottom, picture.height)
+        if left >= right or top >= bottom:
+            raise ImageError(
+                self.source.where(index), f"{picture.width} x {picture.height} pixels have no part in the box {box}"
+            )
+        return picture.crop((left, top, right, bottom))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -97,6 +122,7 @@ class ImageTable:
             labels,
             self.level_names,
             self.class_names,
+            boxes={new: self.boxes[old] for new, old in enumerate(rows.tolist()) if old in self.boxes},
         )
 
     def fingerprint(self) -> str:
@@ -106,6 +132,8 @@ class ImageTable:
             self.kind.encode() + str(self.labels.shape).encode() + np.ascontiguousarray(self.labels).tobytes()
         )
         digest.update(repr(tuple(self.judgements)).encode())
+        if self.boxes:
+            digest.update(repr(sorted(self.boxes.items())).encode())
         return digest.hexdigest()
 
 

@@ -6,9 +6,7 @@ Nothing is pickled, so a checkpoint cannot run code when it is read.
 from __future__ import annotations
 
 import random
-import re
 import shutil
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +17,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pertinent.errors import StorageError
-from pertinent.files import new_folder, read_versioned, recover_folder, write_json, write_tensors
+from pertinent.files import new_folder, read_versioned, write_json, write_tensors
 
 FORMAT = 1
-# What `pertinent.files` calls a file or folder NAME while it is written, and the old one while it is replaced.
-UNFINISHED = re.compile(r"\.(?P<name>.+)\.(?P<mark>old|[a-z0-9_]{8})")
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:
@@ -75,25 +71,6 @@ def prune(folders: list[Path], newest: Path, keep: int) -> None:
     """Delete all but the last `keep` states up to the `newest`; later ones are damaged and were passed over."""
     for old in [folder for folder in sorted(folders) if folder <= newest][:-keep]:
         shutil.rmtree(old, ignore_errors=True)
-
-
-def clear_unfinished(folder: Path, names: Collection[str] | None = None) -> None:
-    """Delete what a killed process left half-written; a whole folder that it was about to replace comes back.
-
-    Args:
-        folder: where to look, not deeper.
-        names: of the files and folders whose remains to look for; None looks for those of any.
-    """
-    for path in sorted(folder.glob(".*")):
-        found = UNFINISHED.fullmatch(path.name)
-        if found is None or (names is not None and found["name"] not in names):
-            continue
-        if found["mark"] == "old":
-            recover_folder(folder / found["name"])
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def random_state() -> dict[str, Any]:

@@ -9,7 +9,7 @@ never averaged, and those of a loss's own parameters are whole everywhere alread
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -75,11 +75,16 @@ class World:
         """This process's part of `count` items: contiguous, in rank order, sizes at most one apart."""
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
-    def gather(self, rows: Tensor) -> Tensor:
-        """Rows `(n_rank, ...)` of all processes in rank order, without gradient; their numbers may differ."""
+    def gather(self, rows: Tensor, counts: Sequence[int] | None = None) -> Tensor:
+        """Rows `(n_rank, ...)` of all processes in rank order, without gradient; their numbers may differ.
+
+        Args:
+            rows: those of this process.
+            counts: how many rows each process has, where that is known.
+        """
         if self.size == 1:
             return rows
-        counts = self.gather_counts(len(rows))
+        counts = self.gather_counts(len(rows)) if counts is None else counts
         # NCCL carries only what lies on a GPU.
         padded = torch.zeros(max(counts), *rows.shape[1:], dtype=rows.dtype, device=self.device)
         padded[: len(rows)] = rows
@@ -129,6 +134,8 @@ class World:
 
         Frozen ones, and all that never changes, stay as they are, bit by bit.
         """
+        if self.size == 1:
+            return
         buffers = [
             buffer
             for part in module.modules()
@@ -136,7 +143,7 @@ class World:
             for buffer in part.buffers(recurse=False)
             if buffer.is_floating_point()
         ]
-        if self.size == 1 or not buffers:
+        if not buffers:
             return
         flat = torch.cat([buffer.reshape(-1) for buffer in buffers])
         dist.all_reduce(flat)

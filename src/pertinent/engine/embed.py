@@ -192,7 +192,7 @@ class _Partial:
             vectors,
             [self.table.ids[row] for row in good.tolist()],
             places=[self.table.source.where(row) for row in good.tolist()],
-            labels=_keep(StoreLabels.of(self.table), good),
+            labels=_keep(StoreLabels.of(self.table), len(self.table), good),
             encoder=self.key["encoder"],
             extra={"table": self.key["table"], "damaged": self.damaged, **extra},
         )
@@ -217,9 +217,11 @@ def _shares(count: int, batch_size: int, processes: int) -> list[tuple[int, int]
     return list(zip([0, *ends], ends, strict=False))
 
 
-def _keep(labels: StoreLabels, rows: NDArray[np.int64]) -> StoreLabels:
+def _keep(labels: StoreLabels, count: int, rows: NDArray[np.int64]) -> StoreLabels:
+    """Labels of these rows out of `count`."""
     if labels.kind == "judged":
-        return StoreLabels("judged", None, judgements=_renumber(labels.judgements, rows))
+        probes = int(np.count_nonzero(rows >= count - labels.probes))
+        return StoreLabels("judged", None, judgements=_renumber(labels.judgements, rows), probes=probes)
     values = labels.values[rows] if labels.values is not None and labels.kind != "none" else None
     return StoreLabels(labels.kind, values, labels.level_names, labels.class_names)
 
@@ -230,4 +232,8 @@ def _renumber(judgements: Any, rows: NDArray[np.int64]) -> list[Judgement]:
     def kept(items: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(place[item] for item in items if item in place)
 
-    return [Judgement(place[j.query], kept(j.easy), kept(j.hard), kept(j.junk)) for j in judgements if j.query in place]
+    return [
+        Judgement(place[j.query], kept(j.easy), kept(j.hard), kept(j.junk), kept(j.ok))
+        for j in judgements
+        if j.query in place
+    ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import Any
 
 import torch
 
-from pertinent.files import storage_errors
+from pertinent.files import finite, storage_errors
 
 Listener = Callable[[dict[str, Any]], None]
 
@@ -34,7 +33,7 @@ class JsonLines:
     def __call__(self, event: dict[str, Any]) -> None:
         """Append one event; raises StorageError when the disk is full."""
         with storage_errors(self.path, "writing"), self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"time": round(time.time(), 3), **_finite(event)}) + "\n")
+            file.write(json.dumps({"time": round(time.time(), 3), **finite(event)}) + "\n")
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
@@ -72,12 +71,3 @@ class Rate:
         self.done += count
         rate = (self.done - self.first) / max(time.monotonic() - self.start, 1e-9)
         return {"rate": rate, "eta": (self.total - self.done) / max(rate, 1e-9)}
-
-
-def _finite(value: Any) -> Any:
-    # JSON has no NaN; null says the same to every reader.
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return value

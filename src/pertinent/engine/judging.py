@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pertinent.data.ground_truth import GroundTruth, read_ground_truth
+from pertinent.engine.measure import judged_relevance
 from pertinent.engine.protocols import PROTOCOLS, Protocol
 from pertinent.errors import DataError, InputError, UnknownNameError
 from pertinent.relevance import Relevance
@@ -89,10 +90,11 @@ def _by_judgements(
 ) -> Trial:
     if gallery is not None:
         raise DataError(f"{store.folder} holds queries and judged items together; leave the gallery out")
-    protocol = _landmarks(protocol, name, ("easy", "medium", "hard"))
-    judged = store.labels.judgements
-    made = {word: Relevance.judged(judged, word, n_items=len(store)) for word in protocol.judgements}
-    return Trial(_rows(store, [record.query for record in judged]), store.vectors, _named(made), protocol, None, ())
+    protocol = _landmarks(protocol, name, store.labels.protocols)
+    labels = store.labels
+    made = {word: judged_relevance(labels, len(store), word) for word in protocol.judgements}
+    asked = _rows(store, [record.query for record in labels.judgements])
+    return Trial(asked, store.vectors[: len(store) - labels.probes], _named(made), protocol, None, ())
 
 
 def _by_truth(

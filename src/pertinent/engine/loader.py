@@ -39,7 +39,7 @@ class Pictures(TorchDataset[tuple[int, "Tensor | ImageError"]]):
     def __getitem__(self, key: tuple[int, int]) -> tuple[int, Tensor | ImageError]:
         row, seed = key
         try:
-            picture = self.table.source.read(row)
+            picture = self.table.read(row)
         except ImageError as error:
             return row, error
         with torch.random.fork_rng(devices=[]):

@@ -33,6 +33,14 @@ def relevance_of(labels: StoreLabels, count: int) -> Relevance:
     return Relevance.classes(labels.values) if labels.kind == "classes" else Relevance.tags(labels.values)
 
 
+def judged_relevance(labels: StoreLabels, count: int, protocol: str) -> Relevance:
+    """The Relevance of `count` items to the judged queries among them; the last `labels.probes` are queries only."""
+    items = count - labels.probes
+    asked = np.array([record.query for record in labels.judgements], np.int64)
+    own = np.where(asked < items, asked, -1)
+    return Relevance.judged(labels.judgements, protocol, n_items=items, query_positions=own)
+
+
 def measure(
     store: EmbeddingStore, metrics: Sequence[str], similarity: str = "cosine", pipeline: Pipeline | None = None
 ) -> Report:

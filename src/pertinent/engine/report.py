@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pertinent.errors import InputError
+from pertinent.files import finite
 
 EXACT = "exact"
 
@@ -101,7 +102,7 @@ class Report:
             per_query: write the value of every query too.
         """
         said: dict[str, Any] = {
-            "mean": {name: _plain(value) for name, value in self.mean.items()},
+            "mean": finite(self.mean),
             "skipped": dict(self.skipped),
             "convention": dict(self.convention),
             "n_queries": self.n_queries,
@@ -110,11 +111,11 @@ class Report:
             "ties": self.ties,
             "relevance": dict(self.relevance),
             "tied_queries": self.tied_queries,
-            "tie_range": {name: [_plain(v) for v in values] for name, values in self.tie_range.items()},
+            "tie_range": finite(self.tie_range),
             "limits": dict(self.limits),
         }
         if per_query:
-            said["per_query"] = {name: [_plain(v) for v in values.tolist()] for name, values in self.per_query.items()}
+            said["per_query"] = finite({name: values.tolist() for name, values in self.per_query.items()})
         return said
 
     @classmethod
@@ -134,10 +135,6 @@ class Report:
         mean = {name: _number(value) for name, value in values["mean"].items()}
         known = {part: values[part] for part in parts}
         return cls(mean=mean, per_query=per_query, tie_range=tie_range, **known, **later)
-
-
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _number(value: float | None) -> float:

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pertinent.engine.compare import Share, by_label, by_tag_count, confidence
+from pertinent.engine.compare import Interval, Share, by_label, by_tag_count, confidence
 from pertinent.engine.curves import Curve, precision_recall, precision_recall_by_radius
 from pertinent.engine.judging import Trial
 from pertinent.engine.report import Report
 from pertinent.errors import InputError
-from pertinent.files import read_json, write_bytes, write_json, write_text
+from pertinent.files import finite, read_json, write_bytes, write_json, write_text
 from pertinent.functional.code_statistics import code_statistics
 
 MOST_POINTS = 512
@@ -35,17 +34,20 @@ def write_results(folder: Path, trial: Trial, reports: Mapping[str, Report], fac
         StorageError: the folder cannot be written.
     """
     said: dict[str, Any] = {**facts, "reports": {}}
+    intervals = {name: confidence(report) for name, report in reports.items()}
     for name, report in reports.items():
-        intervals = {metric: vars(interval) for metric, interval in confidence(report).items()}
-        shares = [vars(share) for share in _shares(trial, report)]
-        said["reports"][name] = {**report.to_json(per_query=True), "confidence": intervals, "shares": _plain(shares)}
+        said["reports"][name] = {
+            **report.to_json(per_query=True),
+            "confidence": finite({metric: vars(interval) for metric, interval in intervals[name].items()}),
+            "shares": finite([vars(share) for share in _shares(trial, report)]),
+        }
     ranked = facts.get("ranking") is None and facts.get("stages") is None
     similarity = next(iter(reports.values())).similarity
     if ranked and similarity == "hamming":
         codes = trial.queries if trial.gallery is None else trial.gallery
         said["codes"] = code_statistics(codes).to_json()
     write_json(folder / "report.json", said)
-    write_text(folder / "table.md", table(reports))
+    write_text(folder / "table.md", _table(reports, intervals))
     if ranked:
         curves = _curves(trial, similarity, next(iter(reports.values())).ties)
         write_text(folder / "curves.csv", _rows(curves))
@@ -65,13 +67,12 @@ def read_results(path: Path) -> dict[str, Report]:
     return {name: Report.from_json(values) for name, values in content["reports"].items()}
 
 
-def table(reports: Mapping[str, Report]) -> str:
+def _table(reports: Mapping[str, Report], intervals: Mapping[str, Mapping[str, Interval]]) -> str:
     """All reports as one Markdown table, in percent, with intervals and conventions, and notes below."""
     lines = ["| | metric | value | 95% interval | queries | left out | what it is |", "|---|---|---|---|---|---|---|"]
     for name, report in reports.items():
-        intervals = confidence(report)
         for row in report.table():
-            interval = intervals.get(row.metric)
+            interval = intervals[name].get(row.metric)
             between = f"{100 * interval.low:.2f} to {100 * interval.high:.2f}" if interval is not None else ""
             cells = (
                 name,
@@ -148,8 +149,3 @@ def _picture(curves: Mapping[str, Curve]) -> bytes:
     picture = io.BytesIO()
     figure.savefig(picture, format="svg")
     return picture.getvalue()
-
-
-def _plain(values: Any) -> Any:
-    """NaN as null, as everywhere in our JSON."""
-    return json.loads(json.dumps(values, default=dict), parse_constant=lambda _: None)

@@ -154,7 +154,7 @@ def _gather(local: Tensor | None, pixels: Tensor, world: World) -> tuple[Tensor,
     # A process without pictures cannot know the width of an embedding; the others tell.
     widths = world.gather_counts(0 if local is None else local.shape[1])
     rows = pixels.new_zeros(0, max(widths)) if local is None else local
-    return world.gather(rows), slice(first, first + counts[world.rank])
+    return world.gather(rows, counts), slice(first, first + counts[world.rank])
 
 
 class Randomness:

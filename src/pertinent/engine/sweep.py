@@ -20,7 +20,7 @@ from pertinent.engine.recipe import Recipe, load_recipe
 from pertinent.engine.run import Run, require_free
 from pertinent.engine.train import train
 from pertinent.errors import ConfigError, PertinentError, StorageError
-from pertinent.files import refuse_strangers, write_json, write_text
+from pertinent.files import finite, refuse_strangers, write_json, write_text
 from pertinent.metrics._parse import parse_metric
 
 SEED = "train.seed"
@@ -146,14 +146,14 @@ class Sweep:
         rows = [
             {
                 "settings": row.settings,
-                "mean": {name: _plain(row.mean(name)) for name in names},
-                "spread": {name: _plain(row.spread(name)) for name in names},
-                "runs": {name: {key: _plain(value) for key, value in run.items()} for name, run in row.runs.items()},
+                "mean": {name: row.mean(name) for name in names},
+                "spread": {name: row.spread(name) for name in names},
+                "runs": row.runs,
                 "failed": row.failed,
             }
             for row in self.ranked()
         ]
-        return {"recipe": self.recipe, "by": self.by, "runs": len(self.combinations), "rows": rows}
+        return {"recipe": self.recipe, "by": self.by, "runs": len(self.combinations), "rows": finite(rows)}
 
     def to_markdown(self) -> str:
         """The table in percent as Markdown, with the failures below."""
@@ -290,7 +290,3 @@ def _without_seed(combination: Combination) -> dict[str, str]:
 def _is_finished(run: Run) -> bool:
     # The index is what a run writes last.
     return (run.index / "index.json").is_file()
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -26,7 +26,6 @@ from pertinent.engine.building import (
     set_seed,
 )
 from pertinent.engine.checkpoint import (
-    clear_unfinished,
     load_newest,
     prune,
     random_state,
@@ -46,6 +45,7 @@ from pertinent.engine.run import Run, open_dataset, require_free
 from pertinent.engine.steps import Objective, gradients
 from pertinent.engine.trackers import TRACKERS
 from pertinent.errors import StorageError, TrainingError
+from pertinent.files import clear_unfinished
 from pertinent.index import Index
 from pertinent.models.encoder import Encoder
 from pertinent.store import EmbeddingStore

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pertinent.errors import InputError
 from pertinent.functional.jit import kernel
-from pertinent.functional.positives import Lists, Positives
+from pertinent.functional.positives import Lists, Positives, pack_bits, shares_tag
 from pertinent.functional.similarity import as_vectors, widen
 from pertinent.functional.sorting import Standing
 
@@ -67,14 +67,7 @@ def _pack(raw: NDArray[Any], name: str, first: int) -> tuple[NDArray[np.uint64],
     if missing.any():
         row = first + int(np.flatnonzero(missing)[0])
         raise InputError(f"{name} row {row} holds NaN; the encoder or the input of that row is at fault")
-    words = -(-x.shape[1] // 64)
-    planes = []
-    for plane in (x > 0, x != 0):
-        packed = np.zeros((len(x), 8 * words), np.uint8)
-        tight = np.packbits(plane, axis=1)
-        packed[:, : tight.shape[1]] = tight
-        planes.append(packed.view(np.uint64))
-    return planes[0], planes[1]
+    return pack_bits(x > 0), pack_bits(x != 0)
 
 
 def rank_codes(
@@ -114,7 +107,7 @@ def rank_tagged_codes(
     Args:
         queries: B codes.
         items: G codes.
-        words: tags of queries `(B, W)` and items `(G, W)`, see `positives.pack_tags`.
+        words: tags of queries `(B, W)` and items `(G, W)`, see `positives.pack_bits`.
         ignored: items of each query that take no rank.
         most: no more items than that are relevant to the queries together.
         depth: as in `rank_codes`.
@@ -338,23 +331,15 @@ def _rank_tagged(
                 count += (mine[row, 0] & first_word[item]) != 0
         else:
             for item in range(len(theirs)):
-                count += _share_tag(mine, theirs, row, item)
+                count += shares_tag(mine, theirs, row, item)
         for item in skip:
-            count -= _share_tag(mine, theirs, row, item)
+            count -= shares_tag(mine, theirs, row, item)
         relevant[row] = count
         one = mine.shape[1] == 1
         for number in range(n_within):
             item = scratch.within[number]
-            found = (mine[row, 0] & first_word[item]) != 0 if one else _share_tag(mine, theirs, row, item) > 0
+            found = (mine[row, 0] & first_word[item]) != 0 if one else shares_tag(mine, theirs, row, item) > 0
             # An item that takes no rank keeps its -1.
             scratch.marks[number] += found & (scratch.marks[number] == 0)
         end = _stand_near(scratch, last, n_within, end, stand)
         offsets[row + 1] = end
-
-
-@kernel
-def _share_tag(mine: NDArray[np.uint64], theirs: NDArray[np.uint64], row: int, item: int) -> int:
-    shared = np.uint64(0)
-    for word in range(mine.shape[1]):
-        shared |= mine[row, word] & theirs[item, word]
-    return 1 if shared != 0 else 0

@@ -122,10 +122,10 @@ def most_shared(owned: Lists, inverted: Lists, n_items: int) -> int:
     return int(np.minimum(room, n_items).sum())
 
 
-def pack_tags(tags: NDArray[np.bool_]) -> NDArray[np.uint64]:
-    """Tags `(N, C)` as bits, `(N, W)` words of 64."""
-    packed = np.zeros((len(tags), 8 * max(1, -(-tags.shape[1] // 64))), np.uint8)
-    tight = np.packbits(tags, axis=1)
+def pack_bits(flags: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """`(N, C)` bool as bits, `(N, W)` words of 64, at least one."""
+    packed = np.zeros((len(flags), 8 * max(1, -(-flags.shape[1] // 64))), np.uint8)
+    tight = np.packbits(flags, axis=1)
     packed[:, : tight.shape[1]] = tight
     return packed.view(np.uint64)
 
@@ -136,7 +136,7 @@ def tagged_items(
     """Items that share a tag with each of B queries, all at level 1; as `shared_items` finds them, from packed tags.
 
     Args:
-        query_words: `(B, W)`, see `pack_tags`.
+        query_words: `(B, W)`, see `pack_bits`.
         item_words: `(G, W)`.
         own: `(B,)` position of each query among the items, -1 where it is not one; that item is left out.
         most: no more items than that can be found in all.
@@ -146,6 +146,15 @@ def tagged_items(
     ids = np.empty(most + 1, np.int64)
     end = _share((query_words, item_words), own, offsets, ids)
     return Positives(Lists(offsets, ids[:end]), np.ones(end, np.int64))
+
+
+@kernel
+def shares_tag(queries: NDArray[np.uint64], items: NDArray[np.uint64], row: int, item: int) -> int:
+    """1 where a query and an item have a packed tag in common, else 0."""
+    shared = np.uint64(0)
+    for word in range(queries.shape[1]):
+        shared |= queries[row, word] & items[item, word]
+    return 1 if shared != 0 else 0
 
 
 @kernel
@@ -170,11 +179,8 @@ def _share(
                     end += (mine & flat[item]) != 0
             else:
                 for item in range(first, stop):
-                    shared = np.uint64(0)
-                    for word in range(queries.shape[1]):
-                        shared |= queries[row, word] & items[item, word]
                     ids[end] = item
-                    end += shared != 0
+                    end += shares_tag(queries, items, row, item)
         offsets[row + 1] = end
     return end
 

@@ -181,7 +181,7 @@ class _Shown:
         ]
 
     def _image(self, name: str) -> Any:
-        return self.pictures.source.read(self.rows_by_id[name])
+        return self.pictures.read(self.rows_by_id[name])
 
 
 def _require_same_pictures(models: Mapping[str, _Model]) -> None:

@@ -31,7 +31,6 @@ def write_search_page(run: Run, picture: Path, hits: list[dict[str, Any]], path:
     if gone:
         raise StorageError(f"{data.name} no longer holds {gone[0]!r}; embed and index it again")
     shown = [
-        Hit(hit["id"], hit["path"], hit["labels"], hit["score"], None, table.source.read(rows[hit["id"]]))
-        for hit in hits
+        Hit(hit["id"], hit["path"], hit["labels"], hit["score"], None, table.read(rows[hit["id"]])) for hit in hits
     ]
     return write_contact_sheet(decode(picture, str(picture)), shown, path, title=f"Found for {picture.name}")
