@@ -1,35 +1,19 @@
-"""Read the ground truth of landmark benchmarks: which items are easy, hard and junk for each query.
-
-The files are pickles, which can run code when they are read. These are read by an unpickler that knows plain values and
-numpy arrays and refuses everything else, by name.
-"""
+"""Read the ground truth of landmark benchmarks: which items are easy, hard and junk for each query."""
 
 from __future__ import annotations
 
-import io
-import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pertinent.data.plain_pickle import read_plain_pickle
 from pertinent.errors import DataError
 from pertinent.files import read_json, write_json
 
 _LISTS = ("easy", "hard", "junk", "ok")
-
-# numpy moved its core in version 2, so that arrays name either home.
-_ALLOWED = {
-    *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
-    *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    # Bytes of an array, as old pickles spell them.
-    ("_codecs", "encode"),
-    ("__builtin__", "bytes"),
-}
 
 
 @dataclass(frozen=True)
@@ -75,33 +59,8 @@ def read_ground_truth(path: Path | str) -> GroundTruth:
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path} is missing; it is the file gnd_NAME.pkl of the benchmark's home page")
-    content = read_json(path) if path.suffix == ".json" else _unpickle(path)
+    content = read_json(path) if path.suffix == ".json" else read_plain_pickle(path)
     return _checked(content, path)
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise DataError(
-                f"the pickle asks for {module}.{name}, which may run code; a ground truth holds nothing but lists, "
-                "numbers, names and numpy arrays, so this file is not one or has been tampered with"
-            )
-        found: Callable[..., Any] = super().find_class(module, name)
-        return found
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise DataError(f"the pickle asks for an object outside of it ({pid!r}); a ground truth holds none")
-
-
-def _unpickle(path: Path) -> Any:
-    # latin1 reads the byte strings of Python 2, in which some of the files were written.
-    unpickler = _PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1")
-    try:
-        return unpickler.load()
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
-    except Exception as error:
-        raise DataError(f"{path} is no pickle, or a damaged one: {error}") from error
 
 
 def _checked(content: Any, path: Path) -> GroundTruth:

@@ -31,7 +31,8 @@ def fitted_pipeline(words: str, store: EmbeddingStore, other: EmbeddingStore | N
     made = Pipeline.load(folders[0]) if folders else Pipeline.parse(words)
     if not made.fitted:
         source = store if other is None else other
-        return made.fit(source.vectors, _relevance(source))
+        items = source.vectors[: len(source) - source.labels.probes]
+        return made.fit(items, _relevance(source))
     if other is not None:
         raise InputError(f"nothing in {made.words!r} is left to be learned from {other.folder}; leave that store out")
     return made
