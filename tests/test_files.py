@@ -15,6 +15,7 @@ from pertinent.errors import StorageError
 from pertinent.files import (
     clear_unfinished,
     finite,
+    new_file,
     new_folder,
     read_json,
     read_versioned,
@@ -245,6 +246,19 @@ def test_only_the_remains_of_what_is_ours_are_removed(tmp_path: Path):
 def test_json_has_no_number_that_is_none() -> None:
     values = {"a": float("nan"), "b": [1.5, float("-inf"), (float("inf"), "nan")], "c": {"d": 2}}
     assert finite(values) == {"a": None, "b": [1.5, None, [None, "nan"]], "c": {"d": 2}}
+
+
+def test_a_file_written_piece_by_piece_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    with new_file(tmp_path / "deep" / "a") as file:
+        file.write(b"one ")
+        assert not (tmp_path / "deep" / "a").exists()
+        file.write(b"two")
+    assert (tmp_path / "deep" / "a").read_bytes() == b"one two"
+    with pytest.raises(KeyboardInterrupt), new_file(tmp_path / "deep" / "a") as file:  # noqa: PT012
+        file.write(b"half")
+        raise KeyboardInterrupt
+    assert (tmp_path / "deep" / "a").read_bytes() == b"one two"
+    assert names(tmp_path / "deep") == ["a"]
 
 
 def test_every_public_function_is_tried_here() -> None:

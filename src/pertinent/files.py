@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pertinent.errors import StorageError
 
@@ -40,12 +40,19 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         StorageError: the folder cannot be written or the disk is full; the old file is untouched.
     """
+    with new_file(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """Write a file piece by piece, in one step all the same; see `write_bytes`."""
     with storage_errors(path, "writing"):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(name, 0o644)

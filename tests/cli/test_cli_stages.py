@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from pertinent import EmbeddingStore, Index, Pipeline
+from pertinent.engine.evaluate import evaluate
 from pertinent.engine.fitting import fitted_pipeline
-from pertinent.engine.measure import measure
+from pertinent.engine.measure import relevance_of
 from pertinent.engine.run import Run
 
 WORDS = "pca_whiten(dims=4), alpha_qe(k=2), k_reciprocal(top=5, k1=3)"
@@ -42,7 +43,9 @@ def test_evaluate_with_stages(call: Any, finished_run: Run):
     store = EmbeddingStore.open(finished_run.store("best"))
     shown = call("evaluate", store.folder, "--metrics", "hap,r@1", "--stages", WORDS, "--json", "e.json").stdout
     assert f"cosine after {Pipeline.parse(WORDS).words}" in shown
-    report = measure(store, ["hap", "r@1"], pipeline=fitted_pipeline(WORDS, store))
+    relevance = relevance_of(store.labels, len(store))
+    pipeline = fitted_pipeline(WORDS, store)
+    report = evaluate(store.vectors, relevance=relevance, metrics=["hap", "r@1"], pipeline=pipeline)
     assert json.loads(Path("e.json").read_text())["mean"] == dict(report.mean)
     call("evaluate", finished_run.folder, "--metrics", "hap", "--stages", "dba(k=2)")
     call("index", store.folder, "-o", "i", "--stages", WORDS)

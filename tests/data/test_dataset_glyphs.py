@@ -162,9 +162,9 @@ def test_tags_are_the_scripts_of_one_to_four_signs(tmp_path: Path) -> None:
 
 def test_judgements_point_at_views_of_the_same_sign(tmp_path: Path) -> None:
     glyphs = Glyphs(tmp_path, form="judged", size=32, per_character=6, characters=4)
-    table = glyphs.split("train")
+    table = glyphs.split("test")
     assert table.kind == "judged"
-    assert len(table.judgements) == len(SCRIPTS)
+    assert len(table.judgements) == len(SCRIPTS) / 2
     mentioned = set()
     for judged in table.judgements:
         own = table.ids[judged.query].rsplit("/", 1)[0]
@@ -179,8 +179,20 @@ def test_judgements_point_at_views_of_the_same_sign(tmp_path: Path) -> None:
             mentioned.update(rows)
         assert (len(judged.easy), len(judged.hard), len(judged.junk)) == (2, 2, 1)
     others = set(range(len(table))) - mentioned
-    assert len(others) == 6 * len(SCRIPTS)
+    assert len(others) == 6 * len(SCRIPTS) / 2
     assert all("/other-" in table.ids[row] for row in others)
+
+
+def test_signs_to_learn_from_are_labelled_and_none_is_judged(tmp_path: Path) -> None:
+    glyphs = Glyphs(tmp_path, form="judged", size=32, per_character=6, characters=4)
+    table = glyphs.split("train")
+    assert (table.kind, table.labels.shape, len(table.judgements)) == ("classes", (len(table),), 0)
+    assert np.bincount(table.labels).tolist() == [6] * (table.labels.max() + 1)
+    for row, name in enumerate(table.ids):
+        sign, view = name.removeprefix("train/").rsplit("/", 1)
+        assert table.label_words(row) == [sign]
+        assert view.startswith("easy" if row % 2 == 0 else "hard")
+    assert glyphs.split("val").kind == "judged"
 
 
 @pytest.mark.parametrize(

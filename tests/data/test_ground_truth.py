@@ -85,6 +85,9 @@ def test_outside_objects_damage_and_missing_files(tmp_path):
     (tmp_path / "damaged.pkl").write_bytes(pickle.dumps(REVISITED)[:-20])
     with pytest.raises(DataError, match="damaged"):
         read_ground_truth(tmp_path / "damaged.pkl")
+    (tmp_path / "damaged.json").write_text('{"imlist": [')
+    with pytest.raises(DataError, match=r"damaged\.json cannot be read .* make it again"):
+        read_ground_truth(tmp_path / "damaged.json")
     with pytest.raises(DataError, match="is missing"):
         read_ground_truth(tmp_path / "none.pkl")
 

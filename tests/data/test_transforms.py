@@ -172,6 +172,12 @@ def test_scale_of_the_random_crop_is_followed() -> None:
     assert torch.equal(whole(_picture()), Preprocess(resize=(16, 16), crop=None).build()(_picture()))
 
 
+def test_framing_of_the_evaluation_can_be_written_and_read_again() -> None:
+    augment = Augment(framing="evaluation", hflip=0.1)
+    assert Augment.model_validate_json(augment.model_dump_json()) == augment
+    assert Augment.model_validate(augment.model_dump()) == augment
+
+
 def test_importing_the_settings_does_not_import_torch() -> None:
     code = "import sys, pertinent.data.transforms as t; t.Preprocess().fingerprint(); assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

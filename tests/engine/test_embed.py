@@ -16,7 +16,7 @@ from pertinent import files as files_module
 from pertinent.data.images import ArraySource, FolderSource
 from pertinent.data.table import ImageTable, Judgement
 from pertinent.data.transforms import Preprocess
-from pertinent.engine import embed as engine
+from pertinent.engine import partial as engine
 from pertinent.engine.embed import embed_table
 from pertinent.errors import DataError, ImageError, InputError, StorageError
 from pertinent.models.encoder import Encoder, EncoderConfig
@@ -121,7 +121,8 @@ def test_progress_is_noted_while_work_goes_on(
     noted = []
 
     def act(event: dict[str, Any]) -> None:
-        noted.append(json.loads((tmp_path / ".s.partial" / "progress-0-of-1.json").read_text())["done"])
+        noted_now = json.loads((tmp_path / ".s.partial" / "progress-0-of-1.json").read_text())
+        noted.append(noted_now["done"] + len(noted_now["ahead"]))
 
     embed_table(encoder, files, tmp_path / "s", batch_size=4, listener=Listening(act))
     assert noted == [4, 8, 10]
@@ -170,7 +171,7 @@ def test_a_damaged_picture_raises_and_names_the_file_and_the_option(
     # What was done before is kept, whether the picture is left out now or was mended.
     events = Listening()
     store = embed_table(encoder, files, tmp_path / "s", batch_size=4, skip_damaged=True, listener=events)
-    assert [event["done"] for event in events] == [8, 10]
+    assert [event["done"] for event in events] == [7, 8, 10]
     assert len(store) == 9
 
 

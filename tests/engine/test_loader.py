@@ -18,7 +18,6 @@ from pertinent.engine.loader import (
     SeededBatches,
     collate,
     compact_labels,
-    ordered_loader,
     training_loader,
 )
 from pertinent.errors import DataError, ImageError, InputError
@@ -62,7 +61,6 @@ def test_loading_leaves_the_random_state_of_training_alone():
     torch.manual_seed(3)
     state = torch.get_rng_state()
     assert len(list(training_loader(Pictures(TABLE, AUGMENT, skip=False), batches(), workers=0))) == 2
-    list(ordered_loader(Pictures(TABLE, AUGMENT, skip=False), range(COUNT), 5, workers=0))
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -136,27 +134,16 @@ def test_training_batches_are_the_samplers(workers: int):
             assert torch.equal(pixels, pictures[pair][1])
 
 
-@pytest.mark.parametrize("start", [0, 5, 12])
-def test_ordered_batches_hold_every_row_once(start: int):
-    loaded = list(ordered_loader(Pictures(TABLE, PREPROCESS.build(), skip=False), range(start, COUNT), 5, workers=0))
-    assert [row for batch in loaded for row in batch.rows.tolist()] == list(range(start, COUNT))
-    assert all(len(batch.rows) == 5 for batch in loaded[:-1])
-
-
-def test_batch_size_must_be_positive():
-    with pytest.raises(InputError, match="batch_size must be at least 1, got 0"):
-        ordered_loader(Pictures(TABLE, PREPROCESS.build(), skip=False), range(COUNT), 0, workers=0)
-
-
 @pytest.mark.parametrize("workers", [0, 1])
 def test_damaged_pictures_raise_or_are_passed_over(damaged: ImageTable, workers: int):
+    seeded = [[(0, 1), (1, 1)], [(2, 1), (3, 1)], [(4, 1)]]
     good: list[int] = []
     said = r"2\.png: truncated or damaged .*\(or leave out damaged pictures: data\.on_error=skip, or --on-error skip"
     with pytest.raises(ImageError, match=said):  # noqa: PT012
-        for batch in ordered_loader(Pictures(damaged, PREPROCESS.build(), skip=False), range(len(damaged)), 2, workers):
+        for batch in training_loader(Pictures(damaged, AUGMENT, skip=False), seeded, workers):
             good += batch.rows.tolist()
     assert good == [0, 1]
-    loaded = list(ordered_loader(Pictures(damaged, PREPROCESS.build(), skip=True), range(len(damaged)), 2, workers))
+    loaded = list(training_loader(Pictures(damaged, AUGMENT, skip=True), seeded, workers))
     assert [batch.rows.tolist() for batch in loaded] == [[0, 1], [3], []]
     assert [Path(error.where).name for batch in loaded for error in batch.damaged] == ["2.png", "4.png"]
 

@@ -171,8 +171,8 @@ def scripted(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None:
     """Let validation find these values of hap, epoch by epoch."""
     measure, left = engine.measure, iter(values)
 
-    def found(store: Any, metrics: list[str]) -> Any:
-        report = measure(store, metrics)
+    def found(store: Any, metrics: list[str], **options: Any) -> Any:
+        report = measure(store, metrics, **options)
         if store.manifest["count"] == 12 and "val" in str(store.folder):
             report.mean["hap"] = next(left)  # type: ignore[index]
         return report

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pertinent.data.table import Judgement
 from pertinent.engine.evaluate import evaluate
 from pertinent.engine.measure import load_evaluation, measure, relevance_of, save_evaluation
 from pertinent.errors import DataError, StorageError, UnknownNameError
@@ -47,11 +48,30 @@ def test_another_similarity(tmp_path: Path):
         measure(store, ["hap"], "cosin")
 
 
+@pytest.mark.parametrize(("probes", "protocol"), [(0, None), (2, None), (2, "hard"), (0, "easy")])
+def test_judged_queries_among_the_items_or_beside_them(tmp_path: Path, probes: int, protocol: str | None):
+    judged = [Judgement(6, (1, 2), (3,), (4,)), Judgement(7, (0,), (2, 5), ())]
+    store = store_of(tmp_path, StoreLabels("judged", None, judgements=judged, probes=probes))
+    report = measure(store, ["ap_trapezoid"], protocol=protocol)
+    items = 8 - probes
+    own = [-1, -1] if probes else [6, 7]
+    relevance = Relevance.judged(judged, protocol or "medium", n_items=items, query_positions=own)
+    want = evaluate(store.vectors[6:], store.vectors[:items], relevance=relevance, metrics=["ap_trapezoid"])
+    assert report.mean == want.mean
+    classic = StoreLabels("judged", None, judgements=[Judgement(0, ok=(1,))])
+    assert relevance_of(classic, 8).protocol == "classic"
+
+
+def test_a_protocol_is_for_judged_labels(tmp_path: Path):
+    with pytest.raises(DataError, match="protocols and distractors belong to judged queries, these labels are of kind"):
+        measure(store_of(tmp_path, KINDS["tree"][0]), ["hap"], protocol="easy")
+
+
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
         (StoreLabels(), "the 8 items have no labels, so nothing can be measured; searching them works"),
-        (StoreLabels("judged"), r"judged labels need a protocol: use Relevance\.judged"),
+        (StoreLabels("judged"), "the 8 items have no judgements"),
     ],
 )
 def test_what_cannot_be_measured(tmp_path: Path, labels: StoreLabels, said: str):

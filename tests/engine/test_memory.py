@@ -183,9 +183,9 @@ def ranked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
 
     class Noting(Objective):
-        def __call__(self, embeddings: Tensor, labels: Tensor) -> Any:
+        def __call__(self, *batch: Any) -> Any:
             seen.append(-1 if self.memory is None else len(self.memory))
-            return super().__call__(embeddings, labels)
+            return super().__call__(*batch)
 
     monkeypatch.setattr("pertinent.engine.train.Objective", Noting)
     return seen

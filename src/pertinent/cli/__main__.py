@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import typer
 
-from pertinent.cli import converting, evaluating, making, sweeping, using
+from pertinent.cli import converting, datasets, embedding, evaluating, making, sweeping, using
 from pertinent.errors import PertinentError
 
 app = typer.Typer(
@@ -47,7 +47,7 @@ for member in (
     making.train,
     sweeping.sweep,
     evaluating.evaluate,
-    using.embed,
+    embedding.embed,
     using.index,
     using.search,
     using.report,
@@ -56,6 +56,7 @@ for member in (
 ):
     app.command()(guarded(member))
 app.command("list")(guarded(making.list_))
+app.add_typer(datasets.group(guarded), name="datasets")
 
 
 def main() -> None:

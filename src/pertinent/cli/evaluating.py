@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pertinent.cli.embedding import BatchSize, Merge, Power, Scales, Transforms, Workers, open_source, views_of
+from pertinent.cli.features import measured_store
 from pertinent.cli.using import Fit, Stages, pipeline_of
 from pertinent.errors import InputError
 
@@ -18,21 +20,62 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    target: Annotated[Path, typer.Argument(help="A run folder or a store of embeddings with labels: the queries.")],
+    target: Annotated[
+        Path, typer.Argument(help="A run, or a store of embeddings with labels; with --data a run or an encoder.")
+    ],
     gallery: Annotated[Path | None, typer.Option(help="Store to search in; default the queries themselves.")] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", "-d", help="Embed and measure these: DATASET:SPLIT, or a folder.")
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of the data set.")] = None,
+    options: Annotated[
+        list[str] | None, typer.Option("--option", help="Option of the data set as key=value; may be repeated.")
+    ] = None,
+    transform: Transforms = None,
+    scales: Scales = None,
+    merge: Merge = None,
+    merge_p: Power = None,
+    precision: Annotated[str | None, typer.Option(help="As in `embed`.")] = None,
+    device: Annotated[str | None, typer.Option(help="As in `embed`.")] = None,
+    batch_size: BatchSize = None,
+    workers: Workers = None,
+    save_feats: Annotated[Path | None, typer.Option(help="Folder that keeps the embeddings of --data.")] = None,
+    load_feats: Annotated[
+        Path | None, typer.Option(help="Take them from there: of --save-feats, or of dirtorch.")
+    ] = None,
     protocol: Annotated[str | None, typer.Option(help="Measure as a paper did; see `list protocols`.")] = None,
     metrics: Annotated[str | None, typer.Option(help="Comma-separated names; see `list metrics`.")] = None,
     similarity: Annotated[str | None, typer.Option(help="cosine (default), dot, euclidean or hamming.")] = None,
     ties: Annotated[str | None, typer.Option(help="expected or index; default expected for hamming.")] = None,
     truth: Annotated[Path | None, typer.Option(help="Ground truth of landmarks: gnd_NAME.pkl, or JSON.")] = None,
+    distractors: Annotated[
+        Path | None, typer.Option(help="Store of unjudged pictures that join the gallery, such as r1m.")
+    ] = None,
     ranking: Annotated[Path | None, typer.Option(help="Another tool's ranking: .npz with ids and scores.")] = None,
     stages: Stages = None,
     fit: Fit = None,
+    whiten: Annotated[
+        Path | None, typer.Option(help="Learn a PCA whitening from this store; short for a stage.")
+    ] = None,
+    whitenp: Annotated[float | None, typer.Option(min=0, help="Its power; default 0.25.")] = None,
+    whitenv: Annotated[int | None, typer.Option(min=1, help="How many directions it keeps; default all.")] = None,
+    aqe: Annotated[
+        tuple[int, float] | None, typer.Option(help="K ALPHA of query expansion; short for a stage.")
+    ] = None,
+    adba: Annotated[
+        tuple[int, float] | None, typer.Option(help="K ALPHA of database augmentation; short for a stage.")
+    ] = None,
     compare: Annotated[Path | None, typer.Option(help="Folder of an earlier --out on the same queries.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for report, table and curves.")] = None,
-    save: Annotated[Path | None, typer.Option("--json", help="Also write the report as JSON here.")] = None,
+    save: Annotated[
+        Path | None, typer.Option("--json", "--out-json", help="Also write the report as JSON here.")
+    ] = None,
+    detailed: Annotated[bool, typer.Option("--detailed", help="With --json: the value of every query too.")] = False,
 ) -> None:
-    """Measure a run on its test split, or any store of labelled embeddings, and print each number's convention."""
+    """Measure a run on its test split, or any store of labelled embeddings, and print each number's convention.
+
+    With --data an encoder embeds pictures first: any data set, folder or list, not four names only.
+    """
     from pertinent.cli import screen
     from pertinent.engine.judging import make_trial
     from pertinent.engine.results import write_results
@@ -40,31 +83,72 @@ def evaluate(
     from pertinent.files import write_json
     from pertinent.store import EmbeddingStore
 
-    is_run = (target / "recipe.yaml").is_file()
-    store = EmbeddingStore.open(Run.open(target).store("best") if is_run else target)
-    other = EmbeddingStore.open(gallery) if gallery else None
-    trial = make_trial(store, other, protocol, truth)
-    names = _metrics(metrics, trial, Run.open(target).recipe().evaluate.metrics if is_run else None)
-    if ranking is not None:
-        for option, value in {"--similarity": similarity, "--ties": ties, "--stages": stages, "--fit": fit}.items():
-            if value is not None:
-                raise InputError(f"{option} does not fit --ranking, whose order is given; leave it out")
-        reports = _of_ranking(ranking, trial, names, other or store)
-    else:
-        reports = _of_vectors(trial, names, similarity, ties, pipeline_of(stages, fit, store))
-    if stages is not None:
-        screen.out.print(next(iter(reports.values())).similarity, soft_wrap=True)
-    _show(reports)
-    if compare is not None:
-        _compare(compare, reports)
-    facts = {"store": str(target), "gallery": gallery and str(gallery), "protocol": protocol, "stages": stages}
-    facts |= {"truth": truth and str(truth), "ranking": ranking and str(ranking), "encoder": store.encoder}
-    if out is not None:
-        write_results(out, trial, reports, facts)
-        screen.out.print(f"\nreport, table and curves are in {out}", soft_wrap=True)
-    if save is not None:
-        only = reports.get("")
-        write_json(save, only.to_json() if only else {name: report.to_json() for name, report in reports.items()})
+    if detailed and save is None:
+        raise InputError("--detailed is about the file of --json; name one, or leave it out")
+    words, fit = stage_words(stages, fit, whiten, whitenp, whitenv, aqe, adba)
+    table = None if data is None else open_source(data, root, options or ())
+    if table is None and (root is not None or options):
+        raise InputError("--root and --option are about pictures to embed; name them with --data, or leave them out")
+    how = {"precision": precision, "device": device, "batch_size": batch_size, "workers": workers}
+    views = views_of(transform, scales, merge, merge_p)
+    with measured_store(target, table, save_feats, load_feats, views, how) as store:
+        if store is None:
+            return
+        other = EmbeddingStore.open(gallery) if gallery else None
+        trial = make_trial(store, other, protocol, truth, EmbeddingStore.open(distractors) if distractors else None)
+        is_run = data is None and (target / "recipe.yaml").is_file()
+        names = _metrics(metrics, trial, Run.open(target).recipe().evaluate.metrics if is_run else None)
+        if ranking is not None:
+            for option, value in {"--similarity": similarity, "--ties": ties, "--stages": words}.items():
+                if value is not None:
+                    raise InputError(f"{option} does not fit --ranking, whose order is given; leave it out")
+            reports = _of_ranking(ranking, trial, names, other or store)
+        else:
+            reports = _of_vectors(trial, names, similarity, ties, pipeline_of(words, fit, store))
+        if words is not None:
+            screen.out.print(next(iter(reports.values())).similarity, soft_wrap=True)
+        if "cropped" in store.manifest:
+            screen.out.print(f"{store.manifest['cropped']:,} pictures were cut to their boxes", soft_wrap=True)
+        _show(reports)
+        if compare is not None:
+            _compare(compare, reports)
+        if out is not None:
+            paths = {"gallery": gallery, "distractors": distractors, "truth": truth, "ranking": ranking, "fit": fit}
+            facts = {name: path and str(path) for name, path in paths.items()} | {"store": str(target), "data": data}
+            facts |= {"protocol": protocol, "stages": words, "encoder": store.encoder}
+            facts |= {key: store.manifest[key] for key in ("precision", "views", "cropped") if key in store.manifest}
+            write_results(out, trial, reports, facts)
+            screen.out.print(f"\nreport, table and curves are in {out}", soft_wrap=True)
+        if save is not None:
+            written = {name: report.to_json(per_query=detailed) for name, report in reports.items()}
+            write_json(save, written.get("", written))
+
+
+def stage_words(
+    stages: str | None,
+    fit: Path | None,
+    whiten: Path | None,
+    whitenp: float | None,
+    whitenv: int | None,
+    aqe: tuple[int, float] | None,
+    adba: tuple[int, float] | None,
+) -> tuple[str | None, Path | None]:
+    """Stages in words, and the store that they learn from, of the short options in the order of their authors."""
+    short = {"--whiten": whiten, "--whitenp": whitenp, "--whitenv": whitenv, "--aqe": aqe, "--adba": adba}
+    given = [option for option, value in short.items() if value is not None]
+    if not given:
+        return stages, fit
+    if stages is not None or fit is not None:
+        raise InputError(f"{', '.join(given)} is short for --stages and --fit; write it there, or leave those out")
+    if whiten is None and (whitenp is not None or whitenv is not None):
+        raise InputError("--whitenp and --whitenv are about --whiten; name the store that it learns from")
+    words = []
+    if whiten is not None:
+        words.append(f"pca_whiten(p={0.25 if whitenp is None else whitenp}, dims={whitenv})")
+    for name, pair in {"dba": adba, "alpha_qe": aqe}.items():
+        if pair is not None:
+            words.append(f"{name}(k={pair[0]}, alpha={pair[1]})")
+    return ", ".join(words), whiten
 
 
 def _metrics(given: str | None, trial: Trial, of_run: list[str] | None) -> list[str]:

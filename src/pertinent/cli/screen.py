@@ -67,7 +67,7 @@ class Screen:
         parts = " ".join(f"{name} {value:.4f}" for name, value in event["parts"].items())
         rates = " ".join(f"{name} {value:.2g}" for name, value in event["lr"].items())
         words = (
-            f"step {event['step']}/{event['steps']}  {parts}  lr {rates}  {event['rate']:.0f} pictures/s  "
+            f"step {event['step']}/{event['steps']}  {parts}  lr {rates}  {pace(event['rate'])}  "
             f"{event['memory']} MB  left {duration(event['eta'])}"
         )
         total = event["steps"] * event["epochs"]
@@ -79,8 +79,8 @@ class Screen:
         )
 
     def _embed(self, event: dict[str, Any]) -> None:
-        words = f"{event['done']:,}/{event['total']:,}  {event['rate']:.0f} pictures/s  left {duration(event['eta'])}"
-        self._progress("embedding", event["done"], event["total"], words)
+        words = f"{event['done']:,}/{event['total']:,}  {pace(event['rate'])}  left {duration(event['eta'])}"
+        self._progress(event.get("stage", "embedding"), event["done"], event["total"], words)
 
     def _epoch(self, event: dict[str, Any]) -> None:
         metrics = {name: value for name, value in event.get("metrics", {}).items() if value is not None}
@@ -106,6 +106,11 @@ class Screen:
 
     def _say(self, text: str) -> None:
         out.print(Text(f"{self.title}: {text}" if self.title else text), soft_wrap=True)
+
+
+def pace(rate: float) -> str:
+    """Pictures a second, with decimals where they are few."""
+    return f"{rate:.0f} pictures/s" if rate >= 10 else f"{rate:.2g} pictures/s"
 
 
 def duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Commands that use models: embed, index, search and report."""
+"""Commands that use embeddings: index, search and report."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pertinent.errors import DataError, InputError, StorageError
+from pertinent.errors import InputError
 
 if TYPE_CHECKING:
-    from pertinent.data.table import ImageTable
     from pertinent.engine.run import Run
-    from pertinent.models.encoder import Encoder
     from pertinent.pipeline import Pipeline
     from pertinent.store import EmbeddingStore
 
@@ -22,49 +20,6 @@ Stages = Annotated[
     typer.Option(help="Post-processing, such as 'pca_whiten(dims=512), alpha_qe(k=10)', or an index's folder."),
 ]
 Fit = Annotated[Path | None, typer.Option(help="Store that --stages learn from; default the store itself.")]
-
-
-def embed(
-    model: Annotated[Path, typer.Argument(help="A run folder or an encoder folder such as RUN/best.")],
-    source: Annotated[str, typer.Argument(help="A folder of pictures, or DATASET:SPLIT with --root.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the store to write.")],
-    root: Annotated[Path | None, typer.Option(help="Folder of the data set.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 64,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that decode pictures.")] = 0,
-    on_error: Annotated[str, typer.Option(help="raise, or skip damaged pictures and list them.")] = "raise",
-) -> None:
-    """Embed a folder of pictures, or a split of a data set, into a store; goes on where it was interrupted.
-
-    Several processes share the work under torchrun or accelerate launch.
-    """
-    from pertinent.cli import screen
-    from pertinent.engine.distributed import World
-    from pertinent.engine.embed import embed_table
-    from pertinent.engine.events import silent
-
-    if on_error not in ("raise", "skip"):
-        raise InputError(f"--on-error must be raise or skip, got {on_error!r}")
-    world = World.join()
-    encoder = _load_encoder(model)
-    if world.device is not None:
-        encoder = encoder.to(world.device)
-    table = _open_source(source, root)
-    with screen.Screen() as listener:
-        store = embed_table(
-            encoder,
-            table,
-            out,
-            batch_size=batch_size,
-            workers=workers,
-            skip_damaged=on_error == "skip",
-            listener=listener if world.leads else silent,
-            world=world,
-        )
-    if not world.leads:
-        return
-    for text in store.manifest["damaged"]:
-        screen.out.print(f"left out: {text}", soft_wrap=True)
-    screen.out.print(f"{len(store):,} embeddings of {store.dim} numbers in {out}", soft_wrap=True)
 
 
 def index(
@@ -152,12 +107,6 @@ def show_run(run: Run) -> None:
     screen.out.print(screen.metric_table(columns, conventions=after["convention"]))
 
 
-def _load_encoder(path: Path) -> Encoder:
-    from pertinent.models.encoder import Encoder
-
-    return Encoder.load(path / "best" if (path / "recipe.yaml").is_file() else path)
-
-
 def pipeline_of(stages: str | None, fit: Path | None, store: EmbeddingStore) -> Pipeline | None:
     """The stages that words name, fitted on `fit` or on the store; None without words."""
     from pertinent.engine.fitting import fitted_pipeline
@@ -168,33 +117,6 @@ def pipeline_of(stages: str | None, fit: Path | None, store: EmbeddingStore) -> 
             raise InputError(f"--fit {fit} is what --stages learn from; name the stages, or leave it out")
         return None
     return fitted_pipeline(stages, store, None if fit is None else EmbeddingStore.open(fit))
-
-
-def _open_source(source: str, root: Path | None) -> ImageTable:
-    from pertinent.data.datasets import DATASETS
-
-    if Path(source).is_dir():
-        if root is not None:
-            raise InputError(f"{source} is a folder by itself; leave out --root, or give DATASET:SPLIT with it")
-        return _open_folder(Path(source))
-    name, colon, split = source.partition(":")
-    if not colon:
-        raise StorageError(f"{source} is no folder; give a folder of pictures, or DATASET:SPLIT such as grocery:val")
-    table: ImageTable = DATASETS.build(name, root=root).split(split)
-    return table
-
-
-def _open_folder(root: Path) -> ImageTable:
-    """The pictures under a folder, with labels where its layout gives them."""
-    from pertinent.cli import screen
-    from pertinent.data.datasets.folder import Folder
-
-    try:
-        return Folder(root).split("all")
-    except DataError as error:
-        table = Folder.unlabelled(root)
-        screen.err.print(f"note: embedding without labels, for they are not clear: {error}", soft_wrap=True)
-        return table
 
 
 def _show_hits(picture: Path, hits: list[dict[str, Any]]) -> None:

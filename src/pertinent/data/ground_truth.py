@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pertinent.data.plain_pickle import read_plain_pickle
-from pertinent.errors import DataError
+from pertinent.errors import DataError, StorageError
 from pertinent.files import read_json, write_json
 
 _LISTS = ("easy", "hard", "junk", "ok")
@@ -54,12 +54,15 @@ def read_ground_truth(path: Path | str) -> GroundTruth:
     """Read `gnd_roxford5k.pkl` and its like, or the JSON that `GroundTruth.save` wrote.
 
     Raises:
-        DataError: no such file, a pickle that holds more than plain values and arrays, or another content.
+        DataError: no such file, damaged JSON, a pickle of more than plain values and arrays, or another content.
     """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path} is missing; it is the file gnd_NAME.pkl of the benchmark's home page")
-    content = read_json(path) if path.suffix == ".json" else read_plain_pickle(path)
+    try:
+        content = read_json(path) if path.suffix == ".json" else read_plain_pickle(path)
+    except StorageError as error:
+        raise DataError(str(error)) from error
     return _checked(content, path)
 
 

@@ -4,13 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from pertinent.errors import InputError
+from pertinent.data.transform_words import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    INPUT_SIZE,
+    Step,
+    ToTensor,
+    completed,
+    parse_transforms,
+    result_size,
+    transform_words,
+)
+from pertinent.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,9 +43,6 @@ Channel = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Strength = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
 
 class Preprocess(BaseModel):
     """Fixed preparation of a picture for evaluation; travels with the weights.
@@ -34,7 +52,8 @@ class Preprocess(BaseModel):
         crop: side of the centre square kept, in pixels; a smaller picture is padded with black. None keeps all.
         mean: of each channel, in 0..1; subtracted.
         std: of each channel, in 0..1; divided by.
-        interpolation: of every resizing; always antialiased.
+        interpolation: of every resizing that does not name its own; always antialiased.
+        words: transforms such as "Scale(800), CenterCrop(224)" instead of `resize` and `crop`; none of them random.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,10 +63,54 @@ class Preprocess(BaseModel):
     mean: tuple[Channel, Channel, Channel] = IMAGENET_MEAN
     std: tuple[Positive, Positive, Positive] = IMAGENET_STD
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    words: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_default_framing(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("words") is not None:
+            return {"resize": None, "crop": None, **values}
+        return values
+
+    @field_validator("words")
+    @classmethod
+    def _readable(cls, words: str | None, info: ValidationInfo) -> str | None:
+        # A wrong mean or std is told as such; the words can only be read with right ones.
+        if words is None or not {"mean", "std"} <= info.data.keys():
+            return words
+        return transform_words(_fixed(_read(words, mean=info.data["mean"], std=info.data["std"])))
+
+    @model_validator(mode="after")
+    def _one_framing(self) -> Preprocess:
+        idle = [name for name in ("resize", "crop") if getattr(self, name) is not None]
+        if self.words is not None and idle:
+            raise ValueError(f"words take the place of {' and '.join(idle)}; set {' and '.join(idle)} to null")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return handler(self) if self.words is not None else _without_words(handler(self))
+
+    def with_words(self, text: str) -> Preprocess:
+        """The same numbers and interpolation with other framing.
+
+        Args:
+            text: transforms such as "Scale(800), CenterCrop(224)"; `input_size` in them is the present size, or 224.
+
+        Raises:
+            UnknownNameError: no such transform.
+            InputError: words that cannot be read, or a random transform.
+        """
+        steps = _fixed(parse_transforms(text, mean=self.mean, std=self.std, input_size=_side(self)))
+        numbers = {"mean": self.mean, "std": self.std, "interpolation": self.interpolation}
+        return Preprocess.model_validate({**numbers, "words": transform_words(steps)})
 
     @property
     def size(self) -> tuple[int, int] | None:
         """`(height, width)` of every result, or None where it depends on the picture."""
+        if self.words is not None:
+            size = result_size(self._steps(self.words))
+            return size and (size[1], size[0])
         if self.crop is not None:
             return self.crop, self.crop
         return self.resize if isinstance(self.resize, tuple) else None
@@ -61,14 +124,22 @@ class Preprocess(BaseModel):
         """Return a function from an RGB picture to a float32 `(3, H, W)` tensor; it can be pickled."""
         from torchvision.transforms import v2
 
-        transform: Transform = v2.Compose([v2.ToImage(), *self._framing(), *self._numbers(), v2.ToPureTensor()])
-        return transform
+        if self.words is not None:
+            return _composed(completed(self._steps(self.words), self.mean, self.std))
+        return _composed([*self._framing(), *self._numbers(), v2.ToPureTensor()])
+
+    def _steps(self, words: str, input_size: int = INPUT_SIZE) -> tuple[Step, ...]:
+        return parse_transforms(
+            words, mean=self.mean, std=self.std, input_size=input_size, interpolation=self.interpolation
+        )
 
     def _framing(self) -> list[Any]:
         from torchvision.transforms import v2
 
+        if self.words is not None:
+            return [*self._steps(self.words), v2.ToImage()]
         resize = [] if self.resize is None else [_resize(self.resize, self.interpolation)]
-        return resize if self.crop is None else [*resize, v2.CenterCrop(self.crop)]
+        return [v2.ToImage(), *resize, *([] if self.crop is None else [v2.CenterCrop(self.crop)])]
 
     def _numbers(self) -> list[Any]:
         import torch
@@ -96,6 +167,8 @@ class Augment(BaseModel):
         colour_jitter: largest change of brightness, contrast, saturation (0 none) and hue (0..0.5).
         greyscale: probability of losing the colours.
         erasing: probability of one random rectangle being set to the mean colour.
+        words: transforms such as "RandomScale(256, 320), RandomCrop(224), RandomFlip()" instead of all of these;
+            `input_size` in them is the size of the `Preprocess`, or 224.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -111,17 +184,40 @@ class Augment(BaseModel):
     colour_jitter: tuple[Strength, Strength, Strength, Annotated[float, Field(ge=0, le=0.5)]] = (0.0, 0.0, 0.0, 0.0)
     greyscale: Share = 0.0
     erasing: Share = 0.0
+    words: str | None = None
+
+    @field_validator("words")
+    @classmethod
+    def _readable(cls, words: str | None) -> str | None:
+        # They stay as they are: what their names stand for is known with the Preprocess.
+        if words is not None:
+            _read(words)
+        return words
 
     @model_validator(mode="after")
     def _consistent(self) -> Augment:
+        others = [name for name in type(self).model_fields if name in self.model_fields_set and name != "words"]
+        if self.words is not None and others:
+            raise ValueError(f"words take the place of all other settings; take out {', '.join(others)}")
         for name in ("scale", "ratio"):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} must be (smallest, largest), got ({low}, {high})")
-        idle = sorted({"size", "resize", "scale", "ratio"} & self.model_fields_set)
+        # A recipe as it was run states the defaults too, which say nothing.
+        idle = [
+            name
+            for name in ("size", "resize", "scale", "ratio")
+            if getattr(self, name) != type(self).model_fields[name].default
+        ]
         if self.framing == "evaluation" and idle:
             raise ValueError(f"{', '.join(idle)} have no effect with framing 'evaluation'; take them out")
         return self
+
+    @model_serializer(mode="wrap")
+    def _used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        if self.words is not None:
+            return {"words": self.words}
+        return _without_words(handler(self))
 
     def build(self, preprocess: Preprocess) -> Transform:
         """Return a random function from an RGB picture to a float32 `(3, H, W)` tensor; it can be pickled.
@@ -130,20 +226,29 @@ class Augment(BaseModel):
             preprocess: gives the numbers, the interpolation, and the size or framing.
 
         Raises:
-            InputError: neither `size` nor the `Preprocess` says how large the random crop's result is.
+            InputError: neither `size` nor the `Preprocess` says how large the random crop's result is, or words that
+                do not work with this `Preprocess`.
         """
         from torchvision.transforms import v2
 
-        steps = [v2.ToImage(), *self._framing(preprocess), *self._moves(preprocess), *self._colours()]
+        if self.words is not None:
+            words = preprocess._steps(self.words, _side(preprocess))
+            return _composed(completed(words, preprocess.mean, preprocess.std))
+        steps = [*self._framing(preprocess), *self._moves(preprocess), *self._colours()]
         erasing = [v2.RandomErasing(self.erasing, value=0)] if self.erasing else []
-        transform: Transform = v2.Compose([*steps, *preprocess._numbers(), *erasing, v2.ToPureTensor()])
-        return transform
+        return _composed([*steps, *preprocess._numbers(), *erasing, v2.ToPureTensor()])
 
     def _framing(self, preprocess: Preprocess) -> list[Any]:
         from torchvision.transforms import v2
 
         if self.framing == "evaluation":
-            return preprocess._framing()
+            steps = preprocess._framing()
+            if any(isinstance(step, ToTensor) for step in steps):
+                raise InputError(
+                    "framing 'evaluation' works on pictures, and the words of the Preprocess end with a tensor; take "
+                    "ToTensor out of them, or give `augment` words of its own"
+                )
+            return steps
         size = self.size or preprocess.size
         if size is None:
             raise InputError("random-resized-crop: give `size`, since the Preprocess has no fixed size")
@@ -154,7 +259,8 @@ class Augment(BaseModel):
             interpolation=v2.InterpolationMode(preprocess.interpolation),
             antialias=True,
         )
-        return [crop] if self.resize is None else [_resize(self.resize, preprocess.interpolation), crop]
+        resize = [] if self.resize is None else [_resize(self.resize, preprocess.interpolation)]
+        return [v2.ToImage(), *resize, crop]
 
     def _moves(self, preprocess: Preprocess) -> list[Any]:
         from torchvision.transforms import v2
@@ -181,3 +287,36 @@ def _resize(size: int | tuple[int, int], interpolation: str) -> Any:
     from torchvision.transforms import v2
 
     return v2.Resize(size, interpolation=v2.InterpolationMode(interpolation), antialias=True)
+
+
+def _composed(steps: Sequence[Any]) -> Transform:
+    from torchvision.transforms import v2
+
+    transform: Transform = v2.Compose(list(steps))
+    return transform
+
+
+def _side(preprocess: Preprocess) -> int:
+    """What `input_size` stands for in words: the shorter side where the size is known."""
+    return min(preprocess.size or (INPUT_SIZE,))
+
+
+def _fixed(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    for step in steps:
+        if step.random:
+            raise InputError(
+                f"{step} is random, and a Preprocess prepares every picture alike; put it into the words of `augment`"
+            )
+    return steps
+
+
+def _read(words: str, **numbers: Any) -> tuple[Step, ...]:
+    try:
+        return parse_transforms(words, **numbers)
+    except UnknownNameError as error:  # is no ValueError, which is what pydantic takes for a wrong setting
+        raise ValueError(str(error)) from error
+
+
+def _without_words(values: dict[str, Any]) -> dict[str, Any]:
+    # What has no words is written, and so fingerprinted, as before there were any.
+    return {name: value for name, value in values.items() if name != "words"}

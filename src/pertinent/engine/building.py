@@ -52,7 +52,7 @@ def choose_device(name: str) -> torch.device:
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise TrainingError(f"train.device={name} cannot be used here: {error}; use auto or cpu") from error
+        raise TrainingError(f"device {name} cannot be used here: {error}; use auto or cpu") from error
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

@@ -81,7 +81,7 @@ def _check_metrics(recipe: Recipe, tables: Mapping[str, ImageTable], found: Find
             continue
         table = tables[split]
         try:
-            relevance = relevance_of(StoreLabels.of(table), len(table))
+            relevance = relevance_of(StoreLabels.of(table), len(table), recipe.evaluate.protocol)
         except PertinentError as error:
             found.problems.append(f"evaluate: {split}: {error}")
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pertinent.engine.measure import judged_relevance, relevance_of
+from pertinent.engine.measure import relevance_of
 from pertinent.errors import DataError, InputError
 from pertinent.pipeline import Pipeline
 from pertinent.relevance import Relevance
@@ -39,10 +39,6 @@ def fitted_pipeline(words: str, store: EmbeddingStore, other: EmbeddingStore | N
 
 
 def _relevance(store: EmbeddingStore) -> Relevance | None:
-    if store.labels.kind == "judged":
-        return judged_relevance(
-            store.labels, len(store), "classic" if "classic" in store.labels.protocols else "medium"
-        )
     try:
         return relevance_of(store.labels, len(store))
     except DataError:

@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pertinent.data.ground_truth import GroundTruth, read_ground_truth
-from pertinent.engine.measure import judged_relevance
+from pertinent.engine.measure import relevance_of
 from pertinent.engine.protocols import PROTOCOLS, Protocol
 from pertinent.errors import DataError, InputError, UnknownNameError
+from pertinent.functional.neighbours import blocks
+from pertinent.pipeline import vector_room
 from pertinent.relevance import Relevance
-from pertinent.store import EmbeddingStore, StoreLabels
+from pertinent.store import BLOCK, EmbeddingStore, StoreLabels
 
 KINDS = {"classes": ("classes", "tree"), "tree": ("tree",), "tags": ("tags",), "judged": ("judged",)}
 """What labels a protocol's kind can be measured with."""
@@ -53,6 +55,7 @@ def make_trial(
     gallery: EmbeddingStore | None = None,
     protocol: str | None = None,
     truth: Path | None = None,
+    distractors: EmbeddingStore | None = None,
 ) -> Trial:
     """Put together what is to be measured.
 
@@ -61,6 +64,7 @@ def make_trial(
         gallery: another store to search in.
         protocol: one of `PROTOCOLS`; None measures by all that the labels say.
         truth: a ground truth of landmarks (`gnd_NAME.pkl`, or JSON) that names queries and items.
+        distractors: a store of pictures that nobody judged, which are put into the gallery of judged queries.
 
     Raises:
         UnknownNameError: no such protocol.
@@ -70,10 +74,12 @@ def make_trial(
         raise UnknownNameError("protocol", protocol, PROTOCOLS)
     chosen = PROTOCOLS[protocol] if protocol else None
     if truth is not None:
-        return _by_truth(store, gallery, read_ground_truth(truth), chosen, protocol)
+        return _by_truth(store, gallery, read_ground_truth(truth), chosen, protocol, distractors=distractors)
     kind = store.labels.kind
     if kind == "judged":
-        return _by_judgements(store, gallery, chosen, protocol)
+        return _by_judgements(store, gallery, chosen, protocol, distractors=distractors)
+    if distractors is not None:
+        raise DataError(f"distractors belong to judged queries; {store.folder} has labels of kind {kind}")
     if kind == "none":
         raise DataError(f"the {len(store)} items have no labels, so nothing can be measured; searching them works")
     if chosen is not None and kind not in KINDS[chosen.kind]:
@@ -86,15 +92,24 @@ def make_trial(
 
 
 def _by_judgements(
-    store: EmbeddingStore, gallery: EmbeddingStore | None, protocol: Protocol | None, name: str | None
+    store: EmbeddingStore,
+    gallery: EmbeddingStore | None,
+    protocol: Protocol | None,
+    name: str | None,
+    *,
+    distractors: EmbeddingStore | None,
 ) -> Trial:
     if gallery is not None:
-        raise DataError(f"{store.folder} holds queries and judged items together; leave the gallery out")
+        raise DataError(
+            f"{store.folder} holds queries and judged items together; leave the gallery out, or add it as distractors"
+        )
     protocol = _landmarks(protocol, name, store.labels.protocols)
     labels = store.labels
-    made = {word: judged_relevance(labels, len(store), word) for word in protocol.judgements}
+    more = 0 if distractors is None else len(distractors)
+    made = {word: relevance_of(labels, len(store), word, more) for word in protocol.judgements}
     asked = _rows(store, [record.query for record in labels.judgements])
-    return Trial(asked, store.vectors[: len(store) - labels.probes], _named(made), protocol, None, ())
+    items = _with(store.vectors[: len(store) - labels.probes], distractors)
+    return Trial(asked, items, _named(made), protocol, None, ())
 
 
 def _by_truth(
@@ -103,6 +118,8 @@ def _by_truth(
     truth: GroundTruth,
     protocol: Protocol | None,
     name: str | None,
+    *,
+    distractors: EmbeddingStore | None,
 ) -> Trial:
     protocol = _landmarks(protocol, name, truth.protocols)
     held = gallery or store
@@ -112,10 +129,24 @@ def _by_truth(
         for record in truth.records
     ]
     own = asked if gallery is None else _places([store.ids[row] for row in asked.tolist()], held.ids)
+    vectors = _with(held.vectors, distractors)
     made = {
-        word: Relevance.judged(records, word, n_items=len(held), query_positions=own) for word in protocol.judgements
+        word: Relevance.judged(records, word, n_items=len(vectors), query_positions=own) for word in protocol.judgements
     }
-    return Trial(_rows(store, asked.tolist()), held.vectors, _named(made), protocol, None, ())
+    return Trial(_rows(store, asked.tolist()), vectors, _named(made), protocol, None, ())
+
+
+def _with(items: NDArray[np.float32], distractors: EmbeddingStore | None) -> NDArray[np.float32]:
+    """Items, and the distractors behind them."""
+    if distractors is None:
+        return items
+    if distractors.dim != items.shape[1]:
+        raise DataError(f"{distractors.folder} holds vectors of {distractors.dim} numbers, not of {items.shape[1]}")
+    every = vector_room((len(items) + len(distractors), distractors.dim))
+    every[: len(items)] = items
+    for rows in blocks(len(distractors), BLOCK):
+        every[len(items) + rows.start : len(items) + rows.stop] = distractors.vectors[rows]
+    return every
 
 
 def _landmarks(protocol: Protocol | None, name: str | None, allowed: Sequence[str]) -> Protocol:

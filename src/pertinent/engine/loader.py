@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -87,28 +87,23 @@ def collate(items: list[tuple[int, Tensor | ImageError]]) -> Batch:
 
 def training_loader(pictures: Pictures, batches: SeededBatches, workers: int) -> Iterator[Batch]:
     """Batches in the sampler's order; raises ImageError for a damaged picture unless the pictures say `skip`."""
-    return _load(pictures, batches, workers)
+    for batch in load(pictures, batches, workers, collate):
+        if batch.damaged and not pictures.skip:
+            refuse(batch.damaged[0])
+        yield batch
 
 
-def ordered_loader(pictures: Pictures, wanted: range, batch_size: int, workers: int) -> Iterator[Batch]:
-    """Each of a range of rows once, in order; raises ImageError as `training_loader` does."""
-    if batch_size < 1:
-        raise InputError(f"batch_size must be at least 1, got {batch_size}")
-    rows = [(row, 0) for row in wanted]
-    batches = [rows[first : first + batch_size] for first in range(0, len(rows), batch_size)]
-    return _load(pictures, batches, workers)
-
-
-def _load(pictures: Pictures, batches: Any, workers: int) -> Iterator[Batch]:
+def load(pictures: TorchDataset[Any], batches: Any, workers: int, join: Callable[[Any], Any]) -> Iterator[Any]:
+    """What `join` makes of the pictures of each batch, decoded by so many worker processes."""
     # A generator of its own, so that loading leaves the random state of training alone.
     own = torch.Generator().manual_seed(0)
-    loader = DataLoader(pictures, batch_sampler=batches, num_workers=workers, collate_fn=collate, generator=own)
-    for batch in loader:
-        if batch.damaged and not pictures.skip:
-            first = batch.damaged[0]
-            tip = "or leave out damaged pictures: data.on_error=skip, or --on-error skip of pertinent embed"
-            raise ImageError(first.where, f"{first.reason} ({tip})")
-        yield batch
+    yield from DataLoader(pictures, batch_sampler=batches, num_workers=workers, collate_fn=join, generator=own)
+
+
+def refuse(error: ImageError) -> NoReturn:
+    """Raise the error of a damaged picture, with what can be done."""
+    tip = "or leave out damaged pictures: data.on_error=skip, or --on-error skip of pertinent embed"
+    raise ImageError(error.where, f"{error.reason} ({tip})")
 
 
 def compact_labels(table: ImageTable) -> np.ndarray[Any, Any]:

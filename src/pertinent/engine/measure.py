@@ -13,19 +13,32 @@ import numpy as np
 from pertinent.engine.evaluate import Report, evaluate
 from pertinent.errors import DataError, StorageError
 from pertinent.files import read_json, write_bytes, write_json
-from pertinent.pipeline import Pipeline
 from pertinent.relevance import Relevance
 from pertinent.store import EmbeddingStore, StoreLabels
 
 
-def relevance_of(labels: StoreLabels, count: int) -> Relevance:
-    """The Relevance of `count` items against themselves, by the kind of their labels.
+def relevance_of(labels: StoreLabels, count: int, protocol: str | None = None, distractors: int = 0) -> Relevance:
+    """The Relevance of a store's items to its queries, which are the items themselves unless the labels are judged.
+
+    Args:
+        labels: of the store.
+        count: pictures in the store, with those that are queries only.
+        protocol: of judged labels, which judgements count; None is `classic` or `medium`, as the labels allow.
+        distractors: further items behind those of the store, unrelated to all; for judged labels.
 
     Raises:
-        DataError: there are no labels.
+        DataError: there are no labels, or a protocol for labels that are not judged.
     """
     if labels.kind == "judged":
-        raise DataError("judged labels need a protocol: use Relevance.judged with protocol easy, medium or hard")
+        if not labels.judgements:
+            raise DataError(f"the {count} items have no judgements, so nothing can be measured; searching them works")
+        items = count - labels.probes
+        asked = np.array([record.query for record in labels.judgements], np.int64)
+        word = protocol or ("classic" if "classic" in labels.protocols else "medium")
+        own = np.where(asked < items, asked, -1)
+        return Relevance.judged(labels.judgements, word, n_items=items + distractors, query_positions=own)
+    if protocol is not None or distractors:
+        raise DataError(f"protocols and distractors belong to judged queries, these labels are of kind {labels.kind}")
     if labels.values is None or labels.kind == "none":
         raise DataError(f"the {count} items have no labels, so nothing can be measured; searching them works")
     if labels.kind == "tree":
@@ -33,32 +46,23 @@ def relevance_of(labels: StoreLabels, count: int) -> Relevance:
     return Relevance.classes(labels.values) if labels.kind == "classes" else Relevance.tags(labels.values)
 
 
-def judged_relevance(labels: StoreLabels, count: int, protocol: str) -> Relevance:
-    """The Relevance of `count` items to the judged queries among them; the last `labels.probes` are queries only."""
-    items = count - labels.probes
-    asked = np.array([record.query for record in labels.judgements], np.int64)
-    own = np.where(asked < items, asked, -1)
-    return Relevance.judged(labels.judgements, protocol, n_items=items, query_positions=own)
-
-
 def measure(
-    store: EmbeddingStore, metrics: Sequence[str], similarity: str = "cosine", pipeline: Pipeline | None = None
+    store: EmbeddingStore, metrics: Sequence[str], similarity: str = "cosine", protocol: str | None = None
 ) -> Report:
-    """Rank every item of a store against all others and measure; the item itself is left out by its index.
+    """Rank the items of a store for each of its queries and measure; a query that is an item is left out by its index.
 
     Args:
-        store: with labels.
+        store: with labels; every item is a query unless they are judged.
         metrics: names, as for `evaluate`.
         similarity: as for `evaluate`.
-        pipeline: fitted stages of post-processing.
+        protocol: of judged labels, as for `relevance_of`.
     """
-    return evaluate(
-        store.vectors,
-        relevance=relevance_of(store.labels, len(store)),
-        metrics=list(metrics),
-        similarity=similarity,
-        pipeline=pipeline,
-    )
+    labels, relevance = store.labels, relevance_of(store.labels, len(store), protocol)
+    queries, gallery = store.vectors, None
+    if labels.kind == "judged":
+        queries = store.vectors[[record.query for record in labels.judgements]]
+        gallery = store.vectors[: relevance.n_items]
+    return evaluate(queries, gallery, relevance=relevance, metrics=list(metrics), similarity=similarity)
 
 
 def save_evaluation(path: Path, report: Report, store: EmbeddingStore) -> None:

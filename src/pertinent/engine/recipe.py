@@ -150,10 +150,14 @@ class TrainSettings(Settings):
 
 
 class EvaluateSettings(Settings):
-    """What to measure; `select` decides which epoch is the best one when there is a validation split."""
+    """What to measure; `select` decides which epoch is the best one when there is a validation split.
+
+    `protocol` says which judgements count, where the split has them; None is medium, or classic.
+    """
 
     metrics: list[str] = Field(default_factory=lambda: ["hap", "asi", "ndcg", "ap", "ap@r", "r@1", "r@10", "p@10"])
     select: str = "hap"
+    protocol: Literal["easy", "medium", "hard", "classic"] | None = None
     batch_size: int = Field(default=128, ge=1)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from pertinent.errors import StorageError
 from pertinent.index import Index
 from pertinent.models.encoder import Encoder
+from pertinent.models.views import Views
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,16 @@ def open_searcher(target: Path, model: Path | None = None) -> Searcher:
         raise StorageError(
             f"{target} is an index; name the encoder that made its vectors with --model, such as RUN/best"
         )
-    encoder = Encoder.load(model)
+    encoder = open_encoder(model)
+    # The collection may have been looked at in another way than the encoder by itself would.
+    encoder.views = Views(**index.store.manifest.get("views", encoder.views.model_dump()))
     if index.store.encoder is not None and encoder.fingerprint() != index.store.encoder:
         raise StorageError(
             f"the encoder in {model} did not make the vectors of {target}; embed again with this encoder"
         )
     return Searcher(encoder, index)
+
+
+def open_encoder(path: Path) -> Encoder:
+    """The encoder in a folder, or the best one of a run; raises StorageError where there is none."""
+    return Encoder.load(path / "best" if (path / "recipe.yaml").is_file() else path)

@@ -22,10 +22,15 @@ from pertinent.engine.distributed import World
 from pertinent.engine.memory import Memory
 from pertinent.errors import ConfigError, TrainingError
 
+# Positions in a batch of (anchor, positive, anchor, negative).
+Tuples = tuple[Tensor, Tensor, Tensor, Tensor]
+
 
 @dataclass
 class Objective:
     """What is minimised: losses times their weights, on a batch and, for those that take references, a memory.
+
+    Where the batches are `mined`, losses that say `takes_tuples` see the mined pairs alone, without a memory.
 
     Raises:
         ConfigError: there is a memory, and no loss that takes references.
@@ -34,28 +39,36 @@ class Objective:
     losses: nn.ModuleDict
     weights: Mapping[str, float]
     memory: Memory | None = None
+    mined: bool = False
+    _paired: set[str] = field(init=False)
     _ranking: set[str] = field(init=False)
 
     def __post_init__(self) -> None:
+        self._paired = {key for key, loss in self.losses.items() if self.mined and getattr(loss, "takes_tuples", False)}
         self._ranking = {
             key
             for key, loss in self.losses.items()
-            if "ref_includes_query" in inspect.signature(loss.forward).parameters
+            if key not in self._paired and "ref_includes_query" in inspect.signature(loss.forward).parameters
         }
         if self.memory is not None and self.memory.size and not self._ranking:
             names = ", ".join(self.losses)
             raise ConfigError([f"memory.size: none of the losses ({names}) compares with other items; leave it out"])
 
-    def __call__(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(
+        self, embeddings: Tensor, labels: Tensor, tuples: Tuples | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Total, and every term with the components that the losses name, without gradient."""
-        terms = {key: self._term(key, loss, embeddings, labels) for key, loss in self.losses.items()}
+        terms = {key: self._term(key, loss, embeddings, labels, tuples) for key, loss in self.losses.items()}
         total = sum((self.weights[key] * term for key, term in terms.items()), start=embeddings.new_zeros(()))
         parts = {"loss": total.detach(), **{key: term.detach() for key, term in terms.items()}}
         for key, loss in self.losses.items():
             parts |= {f"{key}.{name}": value for name, value in getattr(loss, "components", {}).items()}
         return total, parts
 
-    def _term(self, key: str, loss: nn.Module, embeddings: Tensor, labels: Tensor) -> Tensor:
+    def _term(self, key: str, loss: nn.Module, embeddings: Tensor, labels: Tensor, tuples: Tuples | None) -> Tensor:
+        if key in self._paired:
+            pairs: Tensor = loss(embeddings, labels, tuples)
+            return pairs
         if self.memory is None or not len(self.memory) or key not in self._ranking:
             term: Tensor = loss(embeddings, labels)
             return term
@@ -72,6 +85,7 @@ def gradients(
     labels: Tensor,
     objective: Objective,
     *,
+    tuples: Tuples | None = None,
     chunk: int | None = None,
     world: World | None = None,
     scale: Callable[[Tensor], Tensor] = lambda total: total,
@@ -84,6 +98,7 @@ def gradients(
         pixels: `(n, ...)`, this process's part of the batch.
         labels: labels of the whole batch, in rank order.
         objective: the losses; its memory, if any, then keeps this batch.
+        tuples: the mined pairs of the whole batch, where it is mined.
         chunk: most pictures to go through the network at once; None takes all in one graph. Chunks are made equal,
             at most one picture apart.
         world: the processes; None is one alone. The gradients of the processes are not summed here.
@@ -112,7 +127,7 @@ def gradients(
     whole.requires_grad_()
     # Whatever autocast says outside, losses are computed wide, and so are their gradients.
     with torch.autocast(whole.device.type, enabled=False):
-        total, parts = objective(whole, labels)
+        total, parts = objective(whole, labels, tuples)
         if total.requires_grad:
             scale(total).backward()  # type: ignore[no-untyped-call]
     if objective.memory is not None:

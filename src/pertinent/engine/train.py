@@ -6,14 +6,13 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pertinent.data.samplers import SAMPLERS
 from pertinent.data.table import ImageTable
 from pertinent.engine.average import WeightAverage
 from pertinent.engine.building import (
@@ -34,16 +33,19 @@ from pertinent.engine.checkpoint import (
 )
 from pertinent.engine.distributed import World
 from pertinent.engine.embed import embed_table
-from pertinent.engine.events import JsonLines, Listener, Rate, memory_megabytes, silent
+from pertinent.engine.events import Listener, Rate, memory_megabytes, silent
+from pertinent.engine.extract import Extraction
+from pertinent.engine.feed import Feed, make_sampler
 from pertinent.engine.interrupt import interrupt_afterwards
-from pertinent.engine.loader import Batch, Pictures, SeededBatches, compact_labels, training_loader
+from pertinent.engine.loader import Batch, compact_labels
 from pertinent.engine.measure import measure, save_evaluation
 from pertinent.engine.memory import Memory
+from pertinent.engine.mining import Mining
 from pertinent.engine.optim import make_optimisers, set_training_mode
 from pertinent.engine.recipe import Recipe
 from pertinent.engine.run import Run, open_dataset, require_free
 from pertinent.engine.steps import Objective, gradients
-from pertinent.engine.trackers import TRACKERS
+from pertinent.engine.telling import Teller
 from pertinent.errors import StorageError, TrainingError
 from pertinent.files import clear_unfinished
 from pertinent.index import Index
@@ -77,10 +79,10 @@ def train(recipe: Recipe, folder: Path | str, *, resume: bool = False, listener:
     if world.leads:
         _clear_crash(run)
         require_free(run, recipe, resume)
-    tell = _Teller(run, listener) if world.leads else silent
+    tell = Teller(run, listener) if world.leads else silent
     # The folder becomes a run only when recipe and data have proved right, so that a mistake in them leaves no trace.
     trainer = Trainer(recipe, run, tell, world)
-    if isinstance(tell, _Teller):
+    if isinstance(tell, Teller):
         tell.open_trackers(recipe)
         run.save_recipe(recipe)
     try:
@@ -88,7 +90,7 @@ def train(recipe: Recipe, folder: Path | str, *, resume: bool = False, listener:
         trainer.fit()
         trainer.finish()
     finally:
-        if isinstance(tell, _Teller):
+        if isinstance(tell, Teller):
             tell.close()
     return run
 
@@ -99,31 +101,6 @@ def _clear_crash(run: Run) -> None:
     if run.recipe_path.is_file():
         for name in ("checkpoints", "stores", "evaluations"):
             clear_unfinished(run.folder / name)
-
-
-class _Teller:
-    """Passes every event to the log, the trackers and the listener."""
-
-    def __init__(self, run: Run, listener: Listener) -> None:
-        self.run, self.log, self.listener = run, JsonLines(run.log_path), listener
-        self.trackers: list[Any] = []
-
-    def open_trackers(self, recipe: Recipe) -> None:
-        settings = recipe.model_dump(mode="json")
-        self.trackers = [
-            TRACKERS.build(name, folder=self.run.folder, settings=settings) for name in recipe.train.trackers
-        ]
-
-    def __call__(self, event: dict[str, Any]) -> None:
-        if event["event"] != "embed":
-            self.log(event)
-        for tracker in self.trackers:
-            tracker(event)
-        self.listener(event)
-
-    def close(self) -> None:
-        for tracker in self.trackers:
-            tracker.close()
 
 
 class Trainer:
@@ -141,6 +118,11 @@ class Trainer:
         self.encoder = make_encoder(recipe).to(self.device)
         if recipe.train.channels_last:
             self.encoder = self.encoder.to(memory_format=torch.channels_last)
+        self.damaged: set[str] = set()
+        sampler = make_sampler(recipe, self.labels)
+        self.mining = self._mining(sampler)
+        self.feed = Feed(recipe, self.table, sampler, self.mining, self.world)
+        self.batches = self.feed.batches
         self.losses = make_losses(recipe, self.labels, self.encoder.dim)
         self.losses.to(self.device)
         own = {key: loss.optim for key, loss in recipe.losses.items() if loss.optim is not None}
@@ -148,17 +130,15 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
         self.memory = Memory(recipe.memory.size, self.encoder.dim, self.labels).to(self.device)
         weights = {key: loss.weight for key, loss in recipe.losses.items()}
-        self.objective = Objective(self.losses, weights)
-        self.remembering = Objective(self.losses, weights, self.memory) if self.memory.size else self.objective
+        self.objective = Objective(self.losses, weights, mined=self.mining is not None)
+        self.remembering = replace(self.objective, memory=self.memory) if self.memory.size else self.objective
         self.average = WeightAverage(self.encoder, recipe.train.ema) if recipe.train.ema else None
         self.network: Callable[[Tensor], Tensor] = torch.compile(self.encoder) if recipe.train.compile else self.encoder
-        self.batches = self._batches()
         if self.world.rank:
             # The first weights are the same everywhere; what is drawn at random from here on is not.
             set_seed(recipe.train.seed + 1_000_003 * self.world.rank)
         self.epoch, self.step, self.unsaved = 0, 0, 0
         self.best, self.without_best = -math.inf, 0
-        self.damaged: set[str] = set()
         self.seconds = 0.0
 
     @property
@@ -178,15 +158,14 @@ class Trainer:
         if self.world.leads:
             self.world.wait()
 
-    def _batches(self) -> SeededBatches:
-        settings = self.recipe.sampler
-        sampler = SAMPLERS.build(
-            settings.name,
-            labels=self.labels.numpy(),
-            batch_size=settings.batch_size,
-            **{"seed": self.settings.seed, **settings.options},
+    def _mining(self, sampler: Any) -> Mining | None:
+        if not getattr(sampler, "needs_embeddings", False):
+            return None
+        data = self.recipe.data
+        extraction = Extraction(
+            self.encoder, self.recipe.evaluate.batch_size, data.workers, data.on_error == "skip", self.precision
         )
-        return SeededBatches(sampler, self.settings.seed, self.world.share)
+        return Mining(sampler, extraction, self.table, self.world, damaged=self.damaged, listener=self.tell)
 
     def resume_or_start(self) -> None:
         """Load the newest checkpoint when there is one, else keep and measure the encoder as it is before training."""
@@ -234,11 +213,9 @@ class Trainer:
         steps = len(self.batches)
         if steps == 0:
             raise TrainingError(f"the sampler makes no batch of {self.recipe.sampler.batch_size}; make it smaller")
-        pictures = Pictures(self.table, self._augment(), self.recipe.data.on_error == "skip")
         rate = Rate(self.recipe.sampler.batch_size * (steps * (self.settings.epochs - epoch) - self.step))
         started = time.monotonic()
-        loader = iter(training_loader(pictures, self.batches, self.recipe.data.workers))
-        while group := list(islice(loader, self.settings.accumulate)):
+        for group in self.feed.groups(epoch, self.step, self._augment(), self.settings.accumulate):
             for optimiser in self.optimisers.values():
                 optimiser.set_time(epoch, self.step / steps)
             # A step is done and counted, or neither: a resumed run then ends as one that was never stopped.
@@ -263,7 +240,9 @@ class Trainer:
         """One step of the optimisers by the gradients of one or more batches; the mean of their loss terms."""
         for optimiser in self.optimisers.values():
             optimiser.optimiser.zero_grad(set_to_none=True)
-        found = [parts for parts in (self._gradients(batch, len(group)) for batch in group) if parts]
+        found = [
+            parts for parts in (self._gradients(batch, len(group), nth) for nth, batch in enumerate(group)) if parts
+        ]
         if not found:
             return {}
         sums: Counter[str] = Counter()
@@ -274,7 +253,7 @@ class Trainer:
         self._descend()
         return mean
 
-    def _gradients(self, batch: Batch, share: int) -> dict[str, float]:
+    def _gradients(self, batch: Batch, share: int, nth: int) -> dict[str, float]:
         self.damaged.update(str(error) for error in batch.damaged)
         rows = self.world.gather(batch.rows)
         if len(rows) < 2:
@@ -286,6 +265,7 @@ class Trainer:
             batch.pixels.to(self.device, memory_format=layout),
             self.labels[rows].to(self.device),
             self.remembering if self.epoch >= self.recipe.memory.start else self.objective,
+            tuples=self.mining.tuples(self.step + nth, rows) if self.mining else None,
             chunk=self.settings.chunk,
             world=self.world,
             scale=lambda total: self.scaler.scale(total / share),
@@ -339,7 +319,7 @@ class Trainer:
 
     def _validate(self, table: ImageTable) -> dict[str, Any]:
         store = self._embed(table, "val", self.judged)
-        report = measure(store, self._metrics()) if self.world.leads else None
+        report = measure(store, self._metrics(), protocol=self.recipe.evaluate.protocol) if self.world.leads else None
         mean = self.world.gather_objects(dict(report.mean) if report else {})[0]
         value = selected(mean, self.recipe.evaluate.select)
         better = value > self.best or not self.run.encoder("best").is_dir()
@@ -359,7 +339,7 @@ class Trainer:
     def _test(self, name: str, encoder: Encoder) -> None:
         store = self._embed(self.test, name, encoder)
         if self.world.leads:
-            report = measure(store, self._metrics())
+            report = measure(store, self._metrics(), protocol=self.recipe.evaluate.protocol)
             save_evaluation(self.run.evaluation(name), report, store)
             metrics, skipped = dict(report.mean), dict(report.skipped)
             self.tell({"event": "evaluation", "name": name, "metrics": metrics, "skipped": skipped})
@@ -400,7 +380,7 @@ class Trainer:
         """Write the state of training, and delete the oldest ones beyond `train.keep`."""
         own = {"random": random_state(), "damaged": sorted(self.damaged)}
         everyone = self.world.gather_objects(own)
-        self.damaged = {text for process in everyone for text in process["damaged"]}
+        self.damaged.update(text for process in everyone for text in process["damaged"])
         if self.world.leads:
             newest = self.run.checkpoint(self.epoch, self.step)
             save_state(newest, self._state(everyone))
@@ -421,6 +401,7 @@ class Trainer:
             "memory": dict(self.memory.state_dict()),
             "optimisers": {key: item.optimiser.state_dict() for key, item in self.optimisers.items()},
             "scaler": self.scaler.state_dict(),
+            "mined": self.mining.state(self.epoch) if self.mining else None,
             "random": [process["random"] for process in everyone],
         }
 
@@ -433,7 +414,8 @@ class Trainer:
         self.epoch, self.step = state["place"]
         self.best = state["best"] if state["best"] is not None else -math.inf
         self.without_best = state["without_best"]
-        self.seconds, self.damaged = state["seconds"], set(state["damaged"])
+        self.seconds = state["seconds"]
+        self.damaged.update(state["damaged"])
         self.encoder.load_state_dict(state["encoder"])
         if self.average:
             weights, self.average.steps = state["average"]
@@ -444,6 +426,8 @@ class Trainer:
         for key, values in state["optimisers"].items():
             self.optimisers[key].optimiser.load_state_dict(values)
         self.scaler.load_state_dict(state["scaler"])
+        if self.mining:
+            self.mining.load(self.epoch, state["mined"])
         # With another number of processes each goes on with the seed that it began with.
         if len(state["random"]) == self.world.size:
             restore_random_state(state["random"][self.world.rank])

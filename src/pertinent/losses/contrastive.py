@@ -38,6 +38,9 @@ class ContrastiveLoss(nn.Module):
         InputError: a wrong option, shape or tuple.
     """
 
+    takes_tuples = True
+    """Whether mined pairs may be given as `indices_tuple`."""
+
     def __init__(
         self, margin: float = 0.7, level: int = 0, reduction: Literal["mean", "sum", "avg_non_zero"] = "mean"
     ) -> None:

@@ -48,6 +48,9 @@ class TripletLoss(nn.Module):
         InputError: a wrong option, shape or tuple, or a margin for `logexp`.
     """
 
+    takes_tuples = True
+    """Whether mined pairs may be given as `indices_tuple`."""
+
     def __init__(
         self,
         margin: float = 1.0,

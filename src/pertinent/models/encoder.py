@@ -26,6 +26,7 @@ from pertinent.models.heads import Head, Pool, PoolName
 from pertinent.models.prepare import Prepare
 from pertinent.models.pyramid import Pyramid, PyramidName
 from pertinent.models.regional import RegionalPool
+from pertinent.models.views import Views, by_size
 from pertinent.models.whitening import WhiteningLayer
 
 FORMAT = 1
@@ -93,6 +94,7 @@ class Encoder(nn.Module):
         whitening: a last stage, learned before on embeddings of this encoder.
 
     Attributes:
+        views: how `embed` looks at a picture, once unless told otherwise; `forward` knows nothing of it.
         origin: where converted weights come from; saved, but no part of the fingerprint.
 
     Raises:
@@ -124,6 +126,7 @@ class Encoder(nn.Module):
                 f"this encoder gives {self.head.dim}"
             )
         self.whitening = whitening
+        self.views = Views()
         self.origin: dict[str, str] | None = None
         if isinstance(pretrained, Path):
             self.backbone.load_weights(pretrained)
@@ -143,6 +146,15 @@ class Encoder(nn.Module):
         """Embeddings `(B, D)`, of length 1 when `normalise`; in float32 or wider whatever autocast says."""
         descriptors = self.descriptors(pixels)
         return descriptors if self.whitening is None else self.whitening(descriptors)
+
+    def of_views(self, pixels: Sequence[Tensor]) -> Tensor:
+        """Embeddings `(B, D)` of B pictures, from the pixels `(B, 3, H, W)` of each of their views."""
+        if self.views.plain:
+            embeddings: Tensor = self(pixels[0])
+            return embeddings
+        merged = self.views.describe(pixels, self.descriptors)
+        merged = nn.functional.normalize(merged, dim=1) if self.config.normalise else merged
+        return merged if self.whitening is None else self.whitening(merged)
 
     def descriptors(self, pixels: Tensor) -> Tensor:
         """Embeddings `(B, D)` before the whitening, if there is one: several of a picture are merged in this form."""
@@ -177,32 +189,30 @@ class Encoder(nn.Module):
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         with evaluation_mode(self):
-            parts = [
-                self._embed(self._pixels(items[start : start + batch_size]))
-                for start in range(0, len(items), batch_size)
-            ]
-        return torch.cat(parts) if parts else torch.zeros(0, self.dim)
-
-    def _embed(self, pixels: list[Tensor]) -> Tensor:
-        # Pictures of equal size go through the network together; to pad the others would change their embeddings.
-        embeddings = torch.zeros(len(pixels), self.dim)
-        for size in dict.fromkeys(one.shape for one in pixels):
-            rows = [row for row, one in enumerate(pixels) if one.shape == size]
-            embeddings[rows] = self(torch.stack([pixels[row] for row in rows]).to(self.device)).cpu().float()
+            embeddings = torch.zeros(len(items), self.dim)
+            for start in range(0, len(items), batch_size):
+                for places, views in by_size(self._looks_at(items[start : start + batch_size])):
+                    rows = [start + place for place in places]
+                    embeddings[rows] = self.of_views([view.to(self.device) for view in views]).cpu().float()
         return embeddings
 
-    def _pixels(self, items: Sequence[str | Path | bytes | Image.Image | Tensor]) -> list[Tensor]:
-        transform = self.preprocess.build()
+    def _looks_at(self, items: Sequence[str | Path | bytes | Image.Image | Tensor]) -> list[list[Tensor]]:
+        looks = self.views.looks(self.preprocess)
         ready = []
         for number, item in enumerate(items):
             if isinstance(item, Tensor):
-                if item.ndim != 3 or item.shape[0] != 3:
-                    raise InputError(f"picture {number} is a tensor of shape {tuple(item.shape)}; expected (3, H, W)")
-                ready.append(item.float())
+                ready.append([self._checked(item, number)])
                 continue
             where = str(item) if isinstance(item, str | Path) else f"picture {number}"
-            ready.append(transform(decode(Path(item) if isinstance(item, str) else item, where)))
+            ready.append(looks(decode(Path(item) if isinstance(item, str) else item, where)))
         return ready
+
+    def _checked(self, pixels: Tensor, number: int) -> Tensor:
+        if pixels.ndim != 3 or pixels.shape[0] != 3:
+            raise InputError(f"picture {number} is a tensor of shape {tuple(pixels.shape)}; expected (3, H, W)")
+        if len(self.views.transforms) > 1:
+            raise InputError(f"picture {number} is a tensor, which is one view; this encoder looks at a picture itself")
+        return pixels.float()
 
     def fingerprint(self) -> str:
         """sha256 over parts, preprocessing and weights: equal fingerprints give equal embeddings."""
@@ -243,6 +253,7 @@ class Encoder(nn.Module):
             shape = description.get("whitening")
             encoder = cls(config, preprocess, whitening=None if shape is None else WhiteningLayer(**shape))
             encoder.load_state_dict(load_file(folder / WEIGHTS))
+            encoder.views = parse(Views, description.get("views", {}), str(folder / DESCRIPTION))
             encoder.origin = description.get("origin")
         except (ConfigError, InputError, KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
             raise StorageError(f"encoder in {folder} is damaged: {error}") from error
@@ -252,12 +263,14 @@ class Encoder(nn.Module):
 
     def _description(self) -> dict[str, Any]:
         whitening = {} if self.whitening is None else {"whitening": self.whitening.shape}
+        views = {} if self.views == Views() else {"views": self.views.model_dump(mode="json")}
         return {
             "format": FORMAT,
             "config": self.config.model_dump(mode="json", exclude=self.config.unused()),
             "preprocess": self.preprocess.model_dump(mode="json"),
             "dim": self.dim,
             **whitening,
+            **views,
         }
 
 

@@ -17,7 +17,7 @@ from pertinent.errors import InputError, UnknownNameError, suggest
 
 __all__ = ["Glyphs"]
 
-_RECIPE = 3  # raise it when the same options give other pictures, so that old caches are not read
+_RECIPE = 4  # raise it when the same options give other pictures, so that old caches are not read
 Form = Literal["tree", "tags", "judged"]
 
 
@@ -34,7 +34,7 @@ class Glyphs:
         `tree`: one sign a picture; labels `(N, 2)`: character (numbered within the split), script.
         `tags`: one to four signs of different scripts a picture; labels `(N, 20)`: the scripts that are there.
         `judged`: views of painted signs, for landmark protocols: half the characters are queries with easy, hard and
-            junk views, the others distract.
+            junk views, the others distract. The signs of `train` are labelled, `(N,)`, to learn from.
 
     Pictures are made when a split is first read (about 1.5 ms each), kept in `root/glyphs` and read from there
     afterwards; a damaged copy is made again. Nothing is downloaded.

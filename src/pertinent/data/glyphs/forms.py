@@ -112,10 +112,13 @@ def plan_judged(split: str, part: Sequence[Character], per_character: int, seed:
     """Views of painted signs: every second character is a query with easy, hard and junk views; the others distract.
 
     A sign keeps its typeface and paint in all its views. Of the `per_character - 1` views beside the query two fifths
-    are easy, two fifths hard and the rest, at least one, junk.
+    are easy, two fifths hard and the rest, at least one, junk. The signs of `train` are not judged but labelled, all of
+    them, and none of their views is junk.
     """
     mixer = np.random.default_rng((seed, _STREAMS["paints"]))
     paints = [mix_paint(mixer) for _ in range(_PAINTS)]
+    if split == "train":
+        return _plan_signs(part, per_character, seed, paints)
     good = max(1, 2 * (per_character - 1) // 5)
     junk = per_character - 1 - 2 * good
     views = ["query"] + ["easy"] * good + ["hard"] * good + ["junk"] * junk
@@ -135,6 +138,22 @@ def plan_judged(split: str, part: Sequence[Character], per_character: int, seed:
             bounds = (first + np.cumsum([1, good, good, junk])).tolist()
             judgements.append(Judgement(first, *(tuple(range(a, b)) for a, b in pairwise(bounds))))
     return Plan("judged", shots, judgements=judgements)
+
+
+def _plan_signs(part: Sequence[Character], per_character: int, seed: int, paints: Sequence[Paint]) -> Plan:
+    """Every character as one painted sign, its views easy and hard in turn; labels: the sign."""
+    shots: list[Shot] = []
+    for character in part:
+        rng = np.random.default_rng((seed, _STREAMS["signs"], character.code))
+        face, paint = (_pick(character.faces, rng),), (_pick(paints, rng),)
+        for number in range(per_character):
+            view = ("easy", "hard")[number % 2]
+            own = (seed, _STREAMS["judged"], character.code, number)
+            shots.append(
+                Shot(f"train/{character.path}/{view}-{number:02d}", own, (character,), face, _VIEWS[view], paint)
+            )
+    labels = np.repeat(np.arange(len(part)), per_character)
+    return Plan("classes", shots, labels, ["sign"], [[character.path for character in part]])
 
 
 FORMS: dict[str, Callable[[str, Sequence[Character], int, int], Plan]] = {

@@ -28,6 +28,8 @@ _POOLS: dict[str, PoolName] = {
     "gemmp": "gem-per-channel",
     "rmac": "max",
 }
+# What its authors do to pictures before evaluation.
+_SHRINK = "Scale(1024, interpolation='lanczos', largest=True, can_upscale=False)"
 _DENSENET = {0: "conv0", 1: "norm0", 11: "norm5", **{2 * n + 2: f"denseblock{n}" for n in (1, 2, 3, 4)}}
 _DENSENET |= {2 * n + 3: f"transition{n}" for n in (1, 2, 3)}
 
@@ -64,14 +66,13 @@ class CirtorchImporter:
             "whiten.": "head.linear.",
         }
         numbers = {name: tuple(float(value) for value in meta[name]) for name in ("mean", "std") if name in meta}
-        size = "its authors shrink pictures to at most 1024 pixels on the long side before evaluation"
-        preprocess = Preprocess.model_validate({"resize": None, "crop": None, **numbers})
+        preprocess = Preprocess.model_validate({"resize": None, "crop": None, "words": _SHRINK, **numbers})
         return Imported(
             config,
             preprocess,
             renamed(state, table),
             _whitenings(meta.get("Lw") or {}),
-            (size, *left_out(state, table)),
+            left_out(state, table),
         )
 
 

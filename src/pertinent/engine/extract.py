@@ -1,0 +1,141 @@
+"""Embeddings of a table's pictures, whatever their sizes: those whose sizes are equal go through the network together.
+
+Which pictures are together depends on the table and the batch size alone, never on where the work began, so the same
+work done in parts, or by several processes, gives the same numbers to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset as TorchDataset
+
+from pertinent.data.table import ImageTable
+from pertinent.engine.ahead import ahead
+from pertinent.engine.loader import load, refuse
+from pertinent.errors import ImageError, InputError
+from pertinent.models.encoder import Encoder
+from pertinent.models.views import Looks, by_size
+
+# Among so many batches of pictures those of equal size are looked for, where sizes differ.
+BATCHES = 4
+# oneDNN's bfloat16 convolutions of very small maps multiply memory that nobody set by zero (seen with torch 2.15 where
+# maps are 3 x 2): the result is right, unless a NaN lay there by chance. The next try finds other memory.
+TRIES = 5
+Damaged = tuple[int, ImageError]
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """How embeddings are made.
+
+    Attributes:
+        encoder: used as it is; the caller puts it into evaluation mode.
+        batch_size: pictures at once.
+        workers: processes that decode; 0 decodes in this one, ahead of the network.
+        skip_damaged: pass over damaged pictures.
+        precision: of the network; its embeddings are float32 all the same.
+    """
+
+    encoder: Encoder
+    batch_size: int
+    workers: int = 0
+    skip_damaged: bool = False
+    precision: torch.dtype = torch.float32
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {self.batch_size}")
+
+    @property
+    def window(self) -> int:
+        """Rows among which pictures of equal size are brought together; work may begin at a multiple of it."""
+        framings = self.encoder.views.framings(self.encoder.preprocess)
+        return self.batch_size * (1 if all(framing.size for framing in framings) else BATCHES)
+
+    def windows(self, table: ImageTable, rows: range) -> Iterator[Window]:
+        """The rows, window by window; raises ImageError for a damaged picture unless `skip_damaged`."""
+        pictures = _Views(table, self.encoder.views.looks(self.encoder.preprocess))
+        batches = [rows[first : first + self.batch_size] for first in range(0, len(rows), self.batch_size)]
+        parts = load(pictures, batches, self.workers, _join)
+        parts = parts if self.workers else ahead(parts)
+        found: list[_Part] = []
+        for number, part in enumerate(parts, start=1):
+            if part.damaged and not self.skip_damaged:
+                refuse(part.damaged[0][1])
+            found.append(part)
+            if number % (self.window // self.batch_size) == 0 or number == len(batches):
+                yield Window(self, found)
+                found = []
+
+    def vectors(self, views: Sequence[Tensor]) -> Tensor:
+        """Embeddings `(B, D)` float32 on the CPU, of B pictures whose views are given."""
+        device = self.encoder.device
+        pixels = [view.to(device, non_blocking=True) for view in views]
+        for _ in range(TRIES):
+            with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
+                made = self.encoder.of_views(pixels).float().cpu()
+            if self.precision == torch.float32 or made.isfinite().all():
+                break
+        return made
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some pictures: those alike together, rows `(B,)` and views; and those that could not be read."""
+
+    alike: list[tuple[list[int], list[Tensor]]]
+    damaged: list[Damaged]
+
+
+class Window:
+    """Some neighbouring rows of a table, decoded."""
+
+    def __init__(self, extraction: Extraction, parts: Sequence[_Part]) -> None:
+        self.extraction, self.parts = extraction, parts
+        self.damaged: list[Damaged] = [pair for part in parts for pair in part.damaged]
+
+    def embeddings(self, wanted: Callable[[list[int]], bool] = bool) -> Iterator[tuple[list[int], Tensor]]:
+        """Rows and their embeddings, batch by batch; a batch of rows that is not wanted is passed over."""
+        for rows, views in self._batches():
+            if wanted(rows):
+                yield rows, self.extraction.vectors(views)
+
+    def _batches(self) -> Iterator[tuple[list[int], list[Tensor]]]:
+        together: dict[tuple[torch.Size, ...], list[tuple[list[int], list[Tensor]]]] = {}
+        for part in self.parts:
+            for rows, views in part.alike:
+                together.setdefault(tuple(view.shape[1:] for view in views), []).append((rows, views))
+        size = self.extraction.batch_size
+        for pieces in together.values():
+            every = [row for rows, _ in pieces for row in rows]
+            joined = [_cat(views) for views in zip(*(views for _, views in pieces), strict=True)]
+            for first in range(0, len(every), size):
+                yield every[first : first + size], [view[first : first + size] for view in joined]
+
+
+class _Views(TorchDataset[tuple[int, "list[Tensor] | ImageError"]]):
+    """The views of pictures by row; a picture that cannot be read comes back as its error."""
+
+    def __init__(self, table: ImageTable, looks: Looks) -> None:
+        self.table, self.looks = table, looks
+
+    def __getitem__(self, row: int) -> tuple[int, list[Tensor] | ImageError]:
+        try:
+            return row, self.looks(self.table.read(row))
+        except ImageError as error:
+            return row, error
+
+
+def _join(items: list[tuple[int, list[Tensor] | ImageError]]) -> _Part:
+    rows = [row for row, views in items if isinstance(views, list)]
+    alike = by_size([views for _, views in items if isinstance(views, list)])
+    damaged = [(row, error) for row, error in items if isinstance(error, ImageError)]
+    return _Part([([rows[place] for place in places], views) for places, views in alike], damaged)
+
+
+def _cat(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
