@@ -30,8 +30,14 @@ class DataScreen(Screen):
         self._progress(f"{doing} {event['name']}", event["done"], event["total"] or 0, words)
 
     def _decode(self, event: dict[str, Any]) -> None:
+        self._pictures("decoding", event)
+
+    def _write(self, event: dict[str, Any]) -> None:
+        self._pictures("writing", event)
+
+    def _pictures(self, doing: str, event: dict[str, Any]) -> None:
         words = f"{event['done']:,}/{event['total']:,}  {pace(event['rate'])}  left {duration(event['eta'])}"
-        self._progress(f"decoding {event['name']}", event["done"], event["total"], words)
+        self._progress(f"{doing} {event['name']}", event["done"], event["total"], words)
 
     def _retry(self, event: dict[str, Any]) -> None:
         self._say(f"{event['name']}: {event['reason']}; trying again in {duration(event['wait'])}")

@@ -19,8 +19,8 @@ Root = Annotated[Path, typer.Argument(help="The data set's folder.")]
 
 def group(guard: Callable[[Callable[..., None]], Callable[..., None]]) -> typer.Typer:
     """The commands as one group; `guard` turns their errors into messages."""
-    app = typer.Typer(help="List, download and check published data sets.", no_args_is_help=True, rich_markup_mode=None)
-    for name, member in (("list", list_), ("download", download), ("doctor", doctor)):
+    app = typer.Typer(help="List, download, check and write data sets.", no_args_is_help=True, rich_markup_mode=None)
+    for name, member in (("list", list_), ("download", download), ("doctor", doctor), ("write", write)):
         app.command(name)(guard(member))
     return app
 
@@ -92,6 +92,28 @@ def doctor(
     out.print(found.advice, soft_wrap=True)
     if not found.healthy:
         raise SystemExit(1)
+
+
+def write(
+    source: Annotated[str, typer.Argument(help="DATASET:SPLIT, or a folder of pictures.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write; it must be empty.")],
+    root: Annotated[Path | None, typer.Option(help="Folder of the data set.")] = None,
+    options: Annotated[
+        list[str] | None, typer.Option("--option", help="Option of the data set as key=value; may be repeated.")
+    ] = None,
+) -> None:
+    """Write a split as plain files: pictures with a list of labels, or a landmark benchmark with its ground truth."""
+    from pertinent.cli.data_screen import DataScreen
+    from pertinent.cli.embedding import open_source
+    from pertinent.cli.screen import out
+    from pertinent.data.progress import Progress
+    from pertinent.data.writing import write_split
+
+    table = open_source(source, root, options or ())
+    with DataScreen() as listener:
+        progress = Progress("write", folder.name, len(table), listener)
+        made = write_split(table, folder, folder.name, lambda: progress.add(1))
+    out.print(f"{len(table):,} pictures in {folder}, what is known of them in {made}", soft_wrap=True)
 
 
 def _announce(published: Source, root: Path, files: list[SourceFile]) -> None:

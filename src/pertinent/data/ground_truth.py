@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from pertinent.data.plain_pickle import read_plain_pickle
 from pertinent.errors import DataError, StorageError
-from pertinent.files import read_json, write_json
+from pertinent.files import read_json, write_bytes, write_json
 
 _LISTS = ("easy", "hard", "junk", "ok")
 
@@ -39,7 +40,7 @@ class GroundTruth:
         return ("classic",) if "ok" in self.records[0] else ("easy", "medium", "hard")
 
     def save(self, path: Path) -> None:
-        """Write it as JSON, which is safe to pass on.
+        """Write it as JSON, which is safe to pass on, or as a pickle, the published form, where it ends in `.pkl`.
 
         Raises:
             StorageError: the file cannot be written.
@@ -47,7 +48,11 @@ class GroundTruth:
         records: list[dict[str, Any]] = [{word: list(ids) for word, ids in record.items()} for record in self.records]
         for record, box in zip(records, self.boxes, strict=False):
             record["bbx"] = list(box)
-        write_json(path, {"imlist": list(self.items), "qimlist": list(self.queries), "gnd": records})
+        content = {"imlist": list(self.items), "qimlist": list(self.queries), "gnd": records}
+        if path.suffix == ".pkl":
+            write_bytes(path, pickle.dumps(content, protocol=2))
+        else:
+            write_json(path, content)
 
 
 def read_ground_truth(path: Path | str) -> GroundTruth:
