@@ -140,16 +140,17 @@ def test_order_of_the_batch_does_not_matter(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_class_ids_do_not_matter(name: str) -> None:
-    """Unless the loss has parameters of its own for each class."""
+    """Unless the loss has parameters or centres of its own for each class."""
     new_ids = torch.tensor([10**12, 3, 0, 77])
     leaf, labels = embeddings(torch.float64), labels_of(name)
     module = build(name).double()
-    if list(module.parameters()):
+    if list(module.parameters()) or "num_classes" in LOSSES.options(name):
         return
     torch.testing.assert_close(module(leaf, new_ids[labels]), module(leaf, labels))
 
 
-@pytest.mark.parametrize("name", NAMES)
+# What goes straight through a sign is not the numerical gradient.
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "greedyhash"])
 def test_gradcheck(name: str) -> None:
     """Only in the embeddings; the losses' own tests look at their parameters."""
     module, rows = build(name).double(), slice(0, 6)
@@ -287,7 +288,8 @@ def test_documentation(name: str) -> None:
 
 
 def test_the_table_of_losses_is_whole() -> None:
-    table = (Path(__file__).parents[2] / "docs" / "losses.md").read_text()
+    docs = (Path(__file__).parents[2] / "docs").glob("losses*.md")
+    table = "".join(path.read_text() for path in docs)
     rows = re.findall(r"^\| `(\w+)` `(\w+)` \|", table, re.MULTILINE)
     assert sorted(rows) == sorted((name, entry.object_name) for name, entry in LOSSES.entries.items())
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pertinent.data.concatenation import concatenate
+from pertinent.data.concatenation import concatenate, queries_and_items
 from pertinent.data.images import ArraySource
 from pertinent.data.table import ImageTable, Judgement
 from pertinent.errors import DataError, InputError
@@ -146,3 +146,23 @@ def test_what_cannot_be_joined_is_named(tables, says):
 def test_nothing_cannot_be_joined():
     with pytest.raises(InputError, match="at least one table"):
         concatenate([])
+
+
+def test_queries_stand_behind_their_items_and_are_no_items():
+    items = kinds(["a", "b", "c", "d"], [0, 1, 1, 0])
+    queries = kinds(["x", "b"], [1, 1])
+    both = queries_and_items(queries, items)
+    assert (both.ids, both.probes) == (["a", "0/b", "c", "d", "x", "1/b"], 2)
+    assert [both.label_words(row) for row in range(6)] == [["k0"], ["k1"], ["k1"], ["k0"], ["k1"], ["k1"]]
+    # The picture is an item for the other queries; only the query that it is does not find it.
+    assert both.judgements == [Judgement(5, junk=(1,))]
+    with pytest.raises(DataError, match="tells its queries from its items already"):
+        queries_and_items(queries, both)
+    judged = ImageTable(["a"], ArraySource(np.zeros((1, 4, 4, 3), np.uint8)), "judged", judgements=[])
+    with pytest.raises(DataError, match="tells its queries from its items already"):
+        queries_and_items(judged, judged)
+
+
+def kinds(ids: list[str], labels: list[int]) -> ImageTable:
+    pixels = np.zeros((len(ids), 4, 4, 3), np.uint8)
+    return ImageTable(ids, ArraySource(pixels), "classes", np.array(labels), ["kind"], [["k0", "k1"]])

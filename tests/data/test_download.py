@@ -271,6 +271,31 @@ def test_a_wrong_checksum_keeps_nothing_and_says_both(site: Site, tmp_path: Path
     assert rest(tmp_path) == []
 
 
+def test_an_md5_is_checked_and_the_sha256_noted(site: Site, tmp_path: Path):
+    heard, md5 = Listening(), hashlib.md5(DATA, usedforsecurity=False).hexdigest()
+    url = site.add("a.bin", DATA)
+    with pytest.raises(DataError, match=rf"came with md5 {md5}, expected {'0' * 32}; nothing was kept"):
+        fetch(url, tmp_path / "a.bin", md5="0" * 32)
+    assert rest(tmp_path) == []
+    assert fetch(url, tmp_path / "a.bin", md5=md5.upper(), listener=heard) == SUM
+    assert Ledger(tmp_path).read()["a.bin"].sha256 == SUM
+    assert heard.of("unverified") == []
+    asked = len(site.asked)
+    assert fetch(url, tmp_path / "a.bin", md5=md5) == SUM
+    assert len(site.asked) == asked
+
+
+def test_a_file_of_somebody_is_compared_by_its_md5(site: Site, tmp_path: Path):
+    url, md5 = site.add("a.bin", DATA), hashlib.md5(DATA, usedforsecurity=False).hexdigest()
+    (tmp_path / "a.bin").write_bytes(OTHER)
+    with pytest.raises(DataError, match=rf"is another file: it has md5 .*, its publisher's has {md5}; move it away"):
+        fetch(url, tmp_path / "a.bin", md5=md5)
+    (tmp_path / "a.bin").write_bytes(DATA)
+    assert fetch(url, tmp_path / "a.bin", md5=md5) == SUM
+    assert site.asked == []
+    assert Ledger(tmp_path).read()["a.bin"].ours is False
+
+
 def test_the_first_download_is_trusted_and_later_ones_compared(site: Site, tmp_path: Path):
     heard = Listening()
     url = site.add("a.bin", DATA)

@@ -17,7 +17,7 @@ def parse_file(**values: Any) -> SourceFile:
 @pytest.mark.parametrize("name", sources())
 def test_every_published_data_set_has_a_reader_that_agrees(name: str, tmp_path: Path):
     DATASETS.get(name).example(tmp_path)
-    dataset = DATASETS.get(name)(tmp_path)
+    dataset = DATASETS.get(name)(tmp_path, **getattr(DATASETS.get(name), "example_options", {}))
     published = source(name)
     assert set(published.splits) <= set(dataset.splits)
     kinds = {dataset.split(split).kind for split in published.splits}
@@ -57,6 +57,8 @@ def test_unknown_names_suggest():
         ({"url": "https://a.org/b", "flatten": True}, "say unpack"),
         ({"url": "https://a.org/b", "numbers": [1, 2]}, "numbers go with"),
         ({"url": "https://a.org/b", "sha256": "ab"}, "pattern"),
+        ({"url": "https://a.org/b", "md5": "ab"}, "pattern"),
+        ({"url": "https://a.org/b{number}", "md5": "0" * 32, "numbers": [1, 2]}, "numbers go with"),
         ({"url": "https://a.org/b", "colour": 1}, "Extra inputs"),
     ],
 )

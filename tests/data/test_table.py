@@ -62,7 +62,7 @@ def test_a_subset_keeps_ids_labels_and_pictures_together():
 def test_a_subset_without_labels_and_of_judgements():
     assert list(ImageTable(IDS, PICTURES).subset([1]).ids) == ["b"]
     judged = ImageTable(IDS, PICTURES, "judged", judgements=[Judgement(0, (1,))])
-    with pytest.raises(DataError, match="a judged table cannot be cut: its judgements name positions"):
+    with pytest.raises(DataError, match="a table of judgements, or of queries and items, cannot be cut"):
         judged.subset([0])
 
 
@@ -97,7 +97,11 @@ def test_a_box_cuts_the_picture_wherever_its_row_goes():
     )
 
 
-def test_only_a_judged_table_has_queries_that_are_not_items():
+def test_queries_that_are_not_items():
     assert ImageTable(IDS, PICTURES, "judged", judgements=[Judgement(3, (1,))], probes=1).probes == 1
-    with pytest.raises(DataError, match="1 pictures cannot be queries only in a table of 4 none"):
-        ImageTable(IDS, PICTURES, probes=1)
+    parted = tree(probes=2)
+    with pytest.raises(DataError, match="of queries and items, cannot be cut"):
+        parted.subset([0])
+    assert parted.fingerprint() != tree().fingerprint()
+    with pytest.raises(DataError, match="5 pictures cannot be queries only in a table of 4"):
+        ImageTable(IDS, PICTURES, probes=5)

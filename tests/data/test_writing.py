@@ -86,7 +86,9 @@ def test_glyphs_as_a_landmark_benchmark(tmp_path: Path):
 
 def test_what_cannot_be_written(tmp_path: Path):
     table = ImageTable(IDS, ArraySource(PIXELS), "judged", judgements=[Judgement(0, (1,)), Judgement(1, (2,))])
-    with pytest.raises(DataError, match=r"query a/b0\.png has a query under easy, but queries are no items of a benchmark"):
+    with pytest.raises(
+        DataError, match=r"query a/b0\.png has a query under easy, but queries are no items of a benchmark"
+    ):
         write_split(table, tmp_path / "w", "w")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("x")

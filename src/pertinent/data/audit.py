@@ -46,11 +46,14 @@ def _labels(split: str, table: ImageTable) -> Iterator[str]:
             yield f"{split}: {unlabelled} of {len(table)} pictures have no {level}; they are relevant to nothing by it"
         single = [words[label] for label in np.flatnonzero(counts == 1).tolist()]
         if single:
-            yield (
-                f"{split}: {len(single)} of {np.count_nonzero(counts)} labels of {level} appear once "
-                f"({_shorten(single)}): such a picture has no positive by {level}; "
+            found = f"{split}: {len(single)} of {np.count_nonzero(counts)} labels of {level} appear once"
+            lonely = (
+                "no other picture is relevant by it"
+                if table.kind == "tags"
+                else f"such a picture has no positive by {level}; "
                 "metrics skip it as a query and losses use it as a negative only"
             )
+            yield f"{found} ({_shorten(single)}): {lonely}"
 
 
 def _columns(table: ImageTable) -> Iterator[tuple[str, Sequence[str], NDArray[np.int64], int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, chain
 
 import numpy as np
@@ -53,6 +53,23 @@ def concatenate(tables: Sequence[ImageTable]) -> ImageTable:
         sum(table.probes for table in tables),
         boxes,
     )
+
+
+def queries_and_items(queries: ImageTable, items: ImageTable) -> ImageTable:
+    """One table of items and, behind them, queries that search in them and are never found.
+
+    Args:
+        queries: of the same kind as the items; judged ones are told apart by their own table already.
+        items: the gallery, or database; a query with the id of an item is that picture, which it is not to find.
+
+    Raises:
+        DataError: judged tables, or what `concatenate` raises.
+    """
+    if "judged" in (queries.kind, items.kind) or queries.probes or items.probes:
+        raise DataError("this table tells its queries from its items already; it needs no gallery")
+    place = {name: row for row, name in enumerate(items.ids)}
+    copies = [Judgement(len(items) + row, junk=(place[name],)) for row, name in enumerate(queries.ids) if name in place]
+    return replace(concatenate([items, queries]), probes=len(queries), judgements=copies)
 
 
 def _leader(tables: Sequence[ImageTable]) -> ImageTable:

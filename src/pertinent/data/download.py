@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import json
 import os
@@ -11,8 +12,9 @@ import ssl
 import time
 import urllib.error
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from pertinent.data.https import number, open_url, require_safe
 from pertinent.data.ledger import Download, Ledger
@@ -30,7 +32,9 @@ _BLOCK = 1 << 18
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
-def fetch(url: str, path: Path | str, *, sha256: str | None = None, listener: Listener = silent) -> str:
+def fetch(
+    url: str, path: Path | str, *, sha256: str | None = None, md5: str | None = None, listener: Listener = silent
+) -> str:
     """Download one file, or find that it is there already; returns the sha256 of its bytes.
 
     While it is under way it is called `.NAME.part`. A later call goes on where an earlier one stopped, if the server
@@ -41,6 +45,7 @@ def fetch(url: str, path: Path | str, *, sha256: str | None = None, listener: Li
         url: `https://...`; `http://` only of this machine.
         path: where the file is to lie.
         sha256: what its publisher says, in hexadecimal; None where they say nothing.
+        md5: the same, of publishers who give this older sum. It tells damage, but not a file forged on purpose.
         listener: hears `download` events with `name`, `done`, `total` (bytes, None where the server does not say),
             `rate` (bytes/s) and `eta` (s); `retry` with `name`, `reason`, `wait` (s); and `unverified` with `name`,
             `sha256` when there was nothing to compare the file with.
@@ -55,7 +60,7 @@ def fetch(url: str, path: Path | str, *, sha256: str | None = None, listener: Li
     path = Path(path)
     ledger = Ledger(path.parent)
     known = ledger.read().get(path.name)
-    wanted = sha256.lower() if sha256 else known.sha256 if known else None
+    wanted = _wanted(sha256, md5, known)
     if path.exists() and (digest := _already(path, wanted, known)):
         ledger.note(path.name, known or Download(url, digest, path.stat().st_size, ours=False))
     else:
@@ -67,31 +72,55 @@ def fetch(url: str, path: Path | str, *, sha256: str | None = None, listener: Li
     return digest
 
 
-def _already(path: Path, wanted: str | None, known: Download | None) -> str | None:
-    """The sum of a file that is there, or None when it was ours and is damaged now."""
+@dataclass(frozen=True)
+class _Sum:
+    kind: Literal["sha256", "md5"]
+    value: str
+
+    def of(self, path: Path, sha256: str) -> str:
+        """The sum of this kind of a file whose sha256 is known."""
+        if self.kind == "sha256":
+            return sha256
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, self.kind).hexdigest()
+
+
+def _wanted(sha256: str | None, md5: str | None, known: Download | None) -> _Sum | None:
+    if sha256:
+        return _Sum("sha256", sha256.lower())
+    # What was noted did agree with the md5, and says more.
+    if known:
+        return _Sum("sha256", known.sha256)
+    return _Sum("md5", md5.lower()) if md5 else None
+
+
+def _already(path: Path, wanted: _Sum | None, known: Download | None) -> str | None:
+    """The sha256 of a file that is there, or None when it was ours and is damaged now."""
     with storage_errors(path, "reading"):
         digest = sha256_file(path)
-    if wanted in (digest, None):
+        found = wanted and wanted.of(path, digest)
+    if wanted is None or found == wanted.value:
         return digest
     if known is None:
         raise DataError(
-            f"{path} is there already and is another file: it has sha256 {digest}, its publisher's has {wanted}; "
-            "move it away, then run the same command again"
+            f"{path} is there already and is another file: it has {wanted.kind} {found}, its publisher's has "
+            f"{wanted.value}; move it away, then run the same command again"
         )
     return None
 
 
-def _download(url: str, path: Path, wanted: str | None, listener: Listener) -> str:
+def _download(url: str, path: Path, wanted: _Sum | None, listener: Listener) -> str:
     ledger = Ledger(path.parent)
     with _Part.of(path) as part:
         _complete(url, part, path.name, listener)
         digest = sha256_file(part.data)
-        if wanted not in (digest, None):
+        found = wanted and wanted.of(part.data, digest)
+        if wanted and found != wanted.value:
             part.forget()
             noted = f", and delete its entry in {ledger.path} to take the new one" if path.name in ledger.read() else ""
             raise DataError(
-                f"{url} came with sha256 {digest}, expected {wanted}; nothing was kept. Run the same command again; if "
-                f"the sums differ again, the file was changed since: see its publisher's page{noted}"
+                f"{url} came with {wanted.kind} {found}, expected {wanted.value}; nothing was kept. Run the same "
+                f"command again; if the sums differ again, the file was changed since: see its publisher's page{noted}"
             )
         # Noted first: a file without its note would be taken for somebody else's.
         ledger.note(path.name, Download(url, digest, part.size()))

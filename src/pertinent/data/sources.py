@@ -30,6 +30,7 @@ class SourceFile(Settings):
         url: where it is; `{number}` is replaced where there are `numbers`.
         file: its name in the data set's folder; default the last part of `url`.
         sha256: what its publisher says; None where they say nothing.
+        md5: the same, of publishers who give this older sum.
         unpack: for an archive, the folder to unpack it into, relative to the data set's.
         strip: leading folders of its members to leave out.
         flatten: put all its members into that folder itself.
@@ -40,6 +41,7 @@ class SourceFile(Settings):
     url: Annotated[str, Field(pattern="^https://")]
     file: str = ""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    md5: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = None
     unpack: str | None = None
     strip: NonNegativeInt = 0
     flatten: bool = False
@@ -57,8 +59,8 @@ class SourceFile(Settings):
     def _consistent(self) -> SourceFile:
         if self.unpack is None and (self.strip or self.flatten):
             raise ValueError("strip and flatten are of archives: say unpack")
-        if self.numbers is not None and (self.file or self.sha256 or "{number}" not in self.url):
-            raise ValueError("numbers go with a {number} in url, and without file and sha256")
+        if self.numbers is not None and (self.file or self.sha256 or self.md5 or "{number}" not in self.url):
+            raise ValueError("numbers go with a {number} in url, and without file, sha256 and md5")
         return self
 
     @property
@@ -167,7 +169,7 @@ def obtain(file: SourceFile, root: Path, listener: Listener = silent) -> None:
         DataError, StorageError: see `fetch` and `unpack`.
     """
     path = root / file.name
-    fetch(file.url, path, sha256=file.sha256, listener=listener)
+    fetch(file.url, path, sha256=file.sha256, md5=file.md5, listener=listener)
     if file.unpack is None:
         return
     unpack(path, root / file.unpack, strip=file.strip, flatten=file.flatten, listener=listener)

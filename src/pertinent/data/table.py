@@ -57,8 +57,10 @@ class ImageTable:
         labels: `(N,)` int64 for classes, `(N, L)` int64 for a tree (column 0 finest), `(N, C)` bool for tags.
         level_names: a word for each label column (tree, classes: `["product", "kind", "group"]`).
         class_names: for each label column the names of its classes, indexed by label; for tags one list.
-        judgements: for kind `judged`.
-        probes: how many pictures, the last ones, are queries only: searched with, never found. For kind `judged`.
+        judgements: for kind `judged`; of another kind, the item that a picture which is a query only is a copy of, as
+            its `junk`.
+        probes: how many pictures, the last ones, are queries only: searched with, never found. Where there are any, the
+            others are no queries, unless judgements say so.
         boxes: by row the part of a picture to use, (left, top, right, bottom) in its own pixels; the rest use all.
     """
 
@@ -80,8 +82,8 @@ class ImageTable:
         wanted = {"classes": 1, "tree": 2, "tags": 2}.get(self.kind)
         if wanted is not None and (self.labels.ndim != wanted or len(self.labels) != len(self.ids)):
             raise DataError(f"labels of kind {self.kind} have shape {self.labels.shape} for {len(self.ids)} pictures")
-        if self.probes and (self.kind != "judged" or not 0 <= self.probes <= len(self.ids)):
-            raise DataError(f"{self.probes} pictures cannot be queries only in a table of {len(self.ids)} {self.kind}")
+        if not 0 <= self.probes <= len(self.ids):
+            raise DataError(f"{self.probes} pictures cannot be queries only in a table of {len(self.ids)}")
 
     def read(self, index: int) -> Image.Image:
         """Decode picture `index`, cut to its box; raises ImageError for a damaged one, or a box outside of it."""
@@ -111,8 +113,8 @@ class ImageTable:
 
     def subset(self, rows: Sequence[int] | NDArray[np.int64]) -> ImageTable:
         """The same table with only these rows, in this order; judgements do not survive."""
-        if self.kind == "judged":
-            raise DataError("a judged table cannot be cut: its judgements name positions")
+        if self.kind == "judged" or self.probes:
+            raise DataError("a table of judgements, or of queries and items, cannot be cut: its rows are told by place")
         rows = np.asarray(rows, dtype=np.int64)
         labels = self.labels[rows] if self.kind != "none" else self.labels
         return ImageTable(
@@ -132,6 +134,8 @@ class ImageTable:
             self.kind.encode() + str(self.labels.shape).encode() + np.ascontiguousarray(self.labels).tobytes()
         )
         digest.update(repr(tuple(self.judgements)).encode())
+        if self.probes:
+            digest.update(f"probes {self.probes}".encode())
         if self.boxes:
             digest.update(repr(sorted(self.boxes.items())).encode())
         return digest.hexdigest()

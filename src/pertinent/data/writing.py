@@ -69,9 +69,7 @@ def _truth(table: ImageTable, stems: Sequence[str]) -> GroundTruth:
         for word, rows in {**lists, "junk": judgement.junk}.items():
             if any(row in queries for row in rows):
                 asking = table.ids[judgement.query]
-                raise DataError(
-                    f"query {asking} has a query under {word}, but queries are no items of a benchmark"
-                )
+                raise DataError(f"query {asking} has a query under {word}, but queries are no items of a benchmark")
             record[word] = [place[row] for row in rows]
         records.append(record)
     sizes = [table.read(row).size for row in asked]
