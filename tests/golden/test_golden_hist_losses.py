@@ -76,6 +76,24 @@ def test_loss(name: str) -> None:
     close(loss.hgnn.bn1.running_var, outputs["bn_running_var"], wide)
 
 
+@pytest.mark.parametrize(
+    ("beginning", "weights"), [("ld", {"lambda_d": 1.0, "lambda_s": 0.0}), ("ce", {"lambda_d": 0.0, "lambda_s": 1.0})]
+)
+@pytest.mark.parametrize("name", FULL)
+def test_gradients_of_each_term(name: str, beginning: str, weights: dict[str, float]) -> None:
+    params = CASES[name]["params"]
+    inputs, outputs = arrays(name)
+    loss = build(params, inputs, drop_underflow=True)
+    loss.lambda_d, loss.lambda_s = weights["lambda_d"], weights["lambda_s"]
+    x = inputs["embeddings"].to(getattr(torch, params["dtype"])).requires_grad_()
+    loss(x, inputs["labels"].long()).backward()
+    gradients = {"gx": x.grad} | {PARAMETERS[key][1]: parameter.grad for key, parameter in loss.named_parameters()}
+    stored = [key for key in gradients if f"{beginning}_{key}" in outputs]
+    assert {"gx", "gmeans", "glogvars"} <= set(stored)
+    for key in stored:
+        close(gradients[key], outputs[f"{beginning}_{key}"], params["dtype"] == "float64")
+
+
 @pytest.mark.parametrize("name", FULL)
 def test_nothing_is_dropped_by_default(name: str) -> None:
     params, scalars = CASES[name]["params"], CASES[name]["scalars"]

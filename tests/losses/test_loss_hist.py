@@ -87,7 +87,9 @@ def test_variances(kind: str) -> None:
     assert (0 if moved is None else int((moved != 0).sum())) == alive
 
 
-@pytest.mark.parametrize("options", [{}, {"tree": True}, {"variance": "softplus"}, {"lambda_s": 0.0}])
+@pytest.mark.parametrize(
+    "options", [{}, {"tree": True}, {"variance": "softplus"}, {"lambda_s": 0.0}, {"lambda_d": 0.0}]
+)
 def test_gradcheck(options: dict[str, object]) -> None:
     loss = build(**options)
     # The paper's variances have corners at 0 and 6, where differences say nothing; half of the values start below 0.
@@ -192,6 +194,29 @@ def test_without_the_network() -> None:
     assert loss.components["hypergraph"] == 0
 
 
+def test_without_the_distribution_loss() -> None:
+    """Only the network's cross entropy is left, through which the distributions learn by the hyperedges."""
+    loss, x, labels = build(lambda_d=0.0), batch(), LABELS[:, 0]
+    value = loss(x, LABELS)
+    value.backward()
+    targets = torch.nn.functional.one_hot(labels, 5).bool()
+    edges = loss.hyperedges(loss.distributions(x), targets, LABELS[:, :0])
+    expected = torch.nn.functional.cross_entropy(loss.hgnn(x, propagation(edges)), labels)
+    torch.testing.assert_close(value, expected)
+    assert loss.components["distribution"] == 0
+    assert loss.components["hypergraph"] == value
+    moved = loss.distributions.means.grad.abs().sum(1)
+    assert (moved > 0).tolist() == [True] * 4 + [False], "no hyperedge leads to the class that is absent"
+
+
+def test_the_terms_are_weighted_apart() -> None:
+    x = batch()
+    first, second = build(lambda_s=0.0)(x, LABELS), build(lambda_d=0.0)(x, LABELS)
+    torch.testing.assert_close(build()(x, LABELS), first + second)
+    torch.testing.assert_close(build(lambda_d=0.25, lambda_s=3.0)(x, LABELS), 0.25 * first + 3 * second)
+    assert build(lambda_d=0.0, lambda_s=0.0)(x, LABELS) == 0
+
+
 def test_eval_uses_running_statistics() -> None:
     loss = build()
     loss(batch(), LABELS)
@@ -206,6 +231,10 @@ def test_wrong_calls() -> None:
         HISTLoss(0, 6)
     with pytest.raises(InputError, match="tau must be positive"):
         HISTLoss(5, 6, tau=0)
+    with pytest.raises(InputError, match=r"lambda_s and lambda_d at least 0, got 32\.0, 0\.9, 1\.0, -1"):
+        HISTLoss(5, 6, lambda_d=-1)
+    with pytest.raises(InputError, match="lambda_s and lambda_d at least 0"):
+        HISTLoss(5, 6, lambda_s=-0.5)
     with pytest.raises(InputError, match="variance must be one of"):
         HISTLoss(5, 6, variance="exp")  # type: ignore[arg-type]
     loss, x = build(), batch()

@@ -96,6 +96,7 @@ class HISTLoss(nn.Module):
         tau: sharpness of L_D (32 for CUB and Cars, 16 for SOP).
         alpha: hardness of the hyperedges (1.1, .9 and 2).
         lambda_s: weight of L_CE; 0 leaves the network out.
+        lambda_d: weight of L_D; at 0 the distributions learn through the hyperedges alone.
         drop_underflow: leave rows whose probability is exactly 0 out of L_D, as the original does.
         variance: `relu6` as in the paper, `softplus` which has a gradient everywhere, or `unit`.
         tree: hyperedges for the coarser label columns too.
@@ -104,7 +105,7 @@ class HISTLoss(nn.Module):
     Attributes:
         distributions: `ClassDistributions` with `means` and `log_vars`.
         hgnn: `HypergraphNetwork` with `theta1`, `bn1` and `theta2`.
-        components: the last call's terms `distribution` and `hypergraph` (times lambda_s), detached.
+        components: the last call's terms `distribution` and `hypergraph`, each times its weight, detached.
 
     Raises:
         InputError: a label out of range (named), a wrong option or shape, or arguments that the loss cannot use.
@@ -120,6 +121,7 @@ class HISTLoss(nn.Module):
         lambda_s: float = 1.0,
         drop_underflow: bool = False,
         *,
+        lambda_d: float = 1.0,
         variance: Variance = "relu6",
         tree: bool = False,
         level: int = 0,
@@ -127,11 +129,13 @@ class HISTLoss(nn.Module):
         super().__init__()
         if min(num_classes, dim, hidden) < 1:
             raise InputError(f"num_classes, dim and hidden must be at least 1, got {num_classes}, {dim}, {hidden}")
-        if tau <= 0 or alpha < 0 or lambda_s < 0:
-            raise InputError(f"tau must be positive, alpha and lambda_s at least 0, got {tau}, {alpha}, {lambda_s}")
+        if tau <= 0 or alpha < 0 or min(lambda_s, lambda_d) < 0:
+            got = f"{tau}, {alpha}, {lambda_s}, {lambda_d}"
+            raise InputError(f"tau must be positive, alpha, lambda_s and lambda_d at least 0, got {got}")
         if variance not in get_args(Variance):
             raise InputError(f"variance must be one of {get_args(Variance)}, got {variance!r}")
-        self.num_classes, self.tau, self.alpha, self.lambda_s = num_classes, tau, alpha, lambda_s
+        self.num_classes, self.tau, self.alpha = num_classes, tau, alpha
+        self.lambda_s, self.lambda_d = lambda_s, lambda_d
         self.drop_underflow, self.tree, self.level = drop_underflow, tree, level
         self.distributions = ClassDistributions(num_classes, dim, variance)
         self.hgnn = HypergraphNetwork(dim, hidden, num_classes)
@@ -154,7 +158,7 @@ class HISTLoss(nn.Module):
         with torch.autocast(embeddings.device.type, enabled=False):
             nodes = widen(embeddings)[rows]
             distances = self.distributions(nodes)
-            first = distribution_losses(distances, targets, self.tau, self.drop_underflow)
+            first = self.lambda_d * distribution_losses(distances, targets, self.tau, self.drop_underflow)
             second = first.new_zeros(())
             if self.lambda_s > 0:
                 spread = propagation(self.hyperedges(distances, targets, coarser))
