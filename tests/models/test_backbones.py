@@ -105,6 +105,15 @@ class Anything:
     """Stands for code that a pickle would run."""
 
 
+def test_load_weights_of_before_batches_were_counted(tmp_path: Path, trained: dict[str, torch.Tensor]):
+    torch.save(
+        {key: value for key, value in trained.items() if not key.endswith("batches_tracked")}, tmp_path / "w.pth"
+    )
+    backbone = Backbone("test_resnet")
+    backbone.load_weights(tmp_path / "w.pth")
+    same(backbone, trained)
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [

@@ -9,79 +9,20 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from official_files import PIXELS, body, fill, linear, no_start, resnet, same, state, write
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, normalize
+from torch.nn.functional import normalize
 
 from pertinent.errors import InputError, StorageError, UnknownNameError
 from pertinent.models.encoder import Encoder
 from pertinent.models.imports import IMPORTS
-from pertinent.models.imports._imported import Imported
 from pertinent.models.official import convert
 
-PIXELS = torch.randn(2, 3, 64, 48, generator=torch.Generator().manual_seed(1))
-
-
-@pytest.fixture(autouse=True)
-def no_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Networks are filled below, so their own random start would only take time."""
-    for name in ("kaiming_normal_", "kaiming_uniform_", "trunc_normal_", "normal_", "uniform_"):
-        monkeypatch.setattr(nn.init, name, lambda tensor, *_, **__: tensor)
-
-
-def fill(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Give a network numbers with which its output is neither flat nor huge."""
-    generator = torch.Generator().manual_seed(seed)
-    for key, value in network.state_dict().items():
-        if key.endswith("num_batches_tracked"):
-            value.zero_()
-        elif key.endswith("running_var") or (key.endswith("weight") and value.ndim == 1):
-            value.uniform_(0.5, 1.0, generator=generator)
-        else:
-            scale = (2 / value[0].numel()) ** 0.5 if value.ndim > 1 else 0.1
-            value.normal_(0, scale, generator=generator)
-    return network.eval()
-
-
-def linear(rows: int, columns: int, seed: int = 5) -> nn.Linear:
-    layer = fill(nn.Linear(columns, rows), seed)
-    assert isinstance(layer, nn.Linear)
-    return layer
-
-
-def resnet(name: str) -> tuple[nn.Module, nn.Sequential]:
-    network = fill(torchvision.models.get_model(name, weights=None))
-    return network, nn.Sequential(*list(network.children())[:-2])
-
-
-def state(module: nn.Module, prefix: str) -> dict[str, Tensor]:
-    return {f"{prefix}{key}": value for key, value in module.state_dict().items()}
-
-
-def write(contents: Any, path: Path, **options: Any) -> Path:
-    torch.save(contents, path, **options)
-    return path
-
-
-def body(network: nn.Module, prefix: str = "") -> dict[str, Tensor]:
-    return {key: value for key, value in state(network, prefix).items() if not key.startswith(f"{prefix}fc.")}
-
-
-def encoder_of(origin: str, contents: dict[str, Any]) -> tuple[Encoder, Imported]:
-    """What a file of these contents becomes; without the file, for large networks."""
-    importer = IMPORTS.build(origin)
-    assert importer.recognises(contents)
-    imported = importer.read(contents)
-    encoder = Encoder(imported.config, imported.preprocess)
-    encoder.load_state_dict(imported.state, assign=True)
-    return encoder.eval(), imported
+__all__ = ["no_start"]
 
 
 def gem(features: Tensor, p: float) -> Tensor:
     return features.clamp(min=1e-6).pow(p).mean(dim=(2, 3)).pow(1 / p)
-
-
-def same(got: Tensor, want: Tensor) -> None:
-    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
 
 
 # dirtorch --------------------------------------------------------------------------------------------------------
@@ -305,95 +246,6 @@ def test_cirtorch_without_the_layer_it_tells_of(tmp_path: Path):
     meta = {"architecture": "resnet18", "pooling": "mac", "whitening": True}
     with pytest.raises(StorageError, match=r"is not what its authors published: KeyError 'whiten\.weight'"):
         convert(write({"meta": meta, "state_dict": {}}, tmp_path / "f.pth"))
-
-
-# HAPPIER, HIST, HyP2 ---------------------------------------------------------------------------------------------
-
-
-def node(monkeypatch: pytest.MonkeyPatch, path: str, **attributes: Any) -> Any:
-    """An object of omegaconf, which need not be there to read it."""
-    module, _, name = path.rpartition(".")
-    for part in ("omegaconf", module):
-        monkeypatch.setitem(sys.modules, part, sys.modules.get(part) or types.ModuleType(part))
-    kind = type(name, (), {"__module__": module, "__qualname__": name})
-    setattr(sys.modules[module], name, kind)
-    thing = kind()
-    vars(thing).update(attributes)
-    return thing
-
-
-@pytest.mark.parametrize("stated", [None, False, True])
-def test_happier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stated: bool | None):
-    _, features = resnet("resnet18")
-    last = linear(8, 512)
-    contents: dict[str, Any] = {
-        "net_state": {**state(features, "backbone."), **state(last, "fc.")},
-        "epoch": 20,
-        "RANDOM_STATE": (3, (1, 2), None),
-        "NP_STATE": np.random.RandomState(0).get_state(),
-    }
-    if stated is not None:
-        leaf = node(monkeypatch, "omegaconf.nodes.AnyNode", _val=stated)
-        inner = contents
-        inner = node(monkeypatch, "omegaconf.dictconfig.DictConfig", _content={"norm_features": leaf})
-        middle = type(inner)()
-        middle._content = {"kwargs": inner, "name": leaf}
-        contents["config"] = type(inner)()
-        contents["config"]._content = {"model": middle}
-    done = convert(write(contents, tmp_path / "rolling.ckpt"))
-    assert done.origin == "happier"
-    assert bool(done.notes) == (stated is None)
-    with torch.no_grad():
-        pooled = features(PIXELS).mean(dim=(2, 3))
-        pooled = pooled if stated is False else torch.nn.functional.layer_norm(pooled, (512,))
-        same(done.encoder(PIXELS), normalize(last(pooled), dim=1))
-
-
-def test_happier_of_another_backbone(tmp_path: Path):
-    contents = {"net_state": {"backbone.0.weight": torch.zeros(1), "backbone.6.7.conv1.weight": torch.zeros(1)}}
-    with pytest.raises(StorageError, match=r"not a ResNet known here \(1 blocks\)"):
-        convert(write(contents, tmp_path / "f.ckpt"))
-
-
-def test_hist(tmp_path: Path):
-    network, features = resnet("resnet50")
-    last = linear(8, 2048)
-    weights = {**state(network, "model."), **state(last, "model.embedding.")}
-    encoder, imported = encoder_of("hist", {"model_state_dict": weights})
-    assert imported.notes[1] == "left out, since the embedding does not use them: model.fc.weight, model.fc.bias"
-    with torch.no_grad():
-        x = features(PIXELS)
-        out = torch.nn.functional.layer_norm(last(x.mean(dim=(2, 3)) + x.amax(dim=(2, 3))), (8,))
-        same(encoder(PIXELS), normalize(out, dim=1))
-    with pytest.raises(StorageError, match=r"is no ResNet-50, the only network its authors published"):
-        convert(write({"model_state_dict": {"model.embedding.weight": torch.zeros(1)}}, tmp_path / "f.pth"))
-
-
-def test_hyp2_alexnet():
-    network = fill(torchvision.models.alexnet(weights=None))
-    first, second, last = network.classifier[1], network.classifier[4], linear(12, 4096)
-    hidden = {**state(first, "hash_layer.1."), **state(second, "hash_layer.4."), **state(last, "hash_layer.6.")}
-    encoder, imported = encoder_of("hyp2", {**state(network.features, "features."), **hidden})
-    assert imported.notes == ()
-    assert encoder.preprocess.resize == (224, 224)
-    pixels = interpolate(PIXELS, size=(224, 224))
-    with torch.no_grad():
-        flat = network.features(pixels).flatten(1)
-        same(encoder(pixels), last(torch.relu(second(torch.relu(first(flat))))))
-
-
-def test_hyp2_inception():
-    network = torchvision.models.inception_v3(weights=None, init_weights=False)
-    network.fc = linear(12, 2048)
-    fill(network)
-    encoder, imported = encoder_of("hyp2", network.state_dict())
-    assert len(imported.notes) == 1
-    # The official network turns pixels around the ImageNet mean into pixels around a half.
-    preprocess = encoder.preprocess
-    assert (preprocess.mean, preprocess.std, preprocess.resize) == ((0.5,) * 3, (0.5,) * 3, (448, 448))
-    pixels = interpolate(PIXELS, size=(128, 128))
-    with torch.no_grad():
-        same(encoder(pixels), network(pixels))
 
 
 # Origins ---------------------------------------------------------------------------------------------------------

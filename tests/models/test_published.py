@@ -1,12 +1,21 @@
 from __future__ import annotations
 
+import inspect
+
 import pytest
 
+from pertinent.cli import converting, evaluating
+from pertinent.data.datasets import DATASETS
+from pertinent.engine.protocols import PROTOCOLS
 from pertinent.errors import UnknownNameError
 from pertinent.models.imports import IMPORTS
 from pertinent.models.published import published_model, published_models
 
 MODELS = published_models()
+BENCHMARKS = (
+    *("cub", "cars", "sop", "inshop", "inat_base", "inat_full", "dyml_vehicle", "dyml_animal", "dyml_product"),
+    *("roxford5k", "rparis6k", "voc2007", "voc2012", "mirflickr25k", "nuswide"),
+)
 
 
 def test_the_published_checkpoints_are_there():
@@ -41,15 +50,29 @@ def test_the_results_are_those_of_the_authors():
 
 
 def test_the_command_converts_and_evaluates():
-    assert (
-        published_model("Resnet101-AP-GeM")
-        .command("a.zip", "data")
-        .startswith(
-            "pertinent convert a.zip -o Resnet101-AP-GeM --whiten Landmarks_clean --whitenp 0.25 && pertinent embed "
-        )
+    assert published_model("Resnet101-AP-GeM").command("a.zip", "data") == (
+        "pertinent convert a.zip -o Resnet101-AP-GeM --whiten Landmarks_clean --whitenp 0.25 && "
+        "pertinent evaluate Resnet101-AP-GeM --data roxford5k:test --root data"
     )
-    assert "--whiten retrieval-SfM-120k/ms" in published_model("retrievalSfM120k-vgg16-gem").command()
-    assert "cub:test" in published_model("cub_resnet50_best").command()
+    command = published_model("retrievalSfM120k-vgg16-gem").command()
+    assert "--whiten retrieval-SfM-120k/ms &&" in command
+    assert command.endswith("--data roxford5k:test --root ROOT --scales 1,0.7071,0.5")
+    assert published_model("gl18-tl-resnet50-gem-w").command().endswith("--scales 1,0.7071,0.5 --merge mean")
+    assert published_model("cub_resnet50_best").command().endswith("--data cub:test --root ROOT --protocol hist")
+    assert published_model("SOP_resnet50_best").command().endswith("--data sop:test --root ROOT --protocol hist/sop")
+
+
+def test_the_commands_are_words_that_the_command_line_knows():
+    """Options of both commands, protocols, and data sets that have a reader or are one of the papers' benchmarks."""
+    for model in MODELS.values():
+        assert set(model.results) <= {*DATASETS.names(), *BENCHMARKS}, model.name
+        convert, evaluate = (part.split()[1:] for part in model.command().split(" && "))
+        for words, function in ((convert, converting.convert), (evaluate, evaluating.evaluate)):
+            assert words[0] == function.__name__
+            known = {f"--{name.replace('_', '-')}" for name in inspect.signature(function).parameters}
+            assert {word for word in words if word.startswith("--")} <= known, model.name
+        if "--protocol" in evaluate:
+            assert evaluate[evaluate.index("--protocol") + 1] in PROTOCOLS
 
 
 def test_unknown_name():

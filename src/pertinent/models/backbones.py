@@ -101,9 +101,11 @@ class Backbone(nn.Module):
             StorageError: the file is missing, cannot be read, or does not fit the network.
         """
         state = _read_state(path)
-        if isinstance(self.network, classic.ClassicNetwork):
-            state = self.network.own_keys(state)
+        if hasattr(self.network, "own_keys"):
+            state = self.network.own_keys(state)  # type: ignore[operator]
         own = self.network.state_dict()
+        # Files of torch before 0.4.1 do not count batches, and nothing here does.
+        state = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")} | state
         missing = sorted(set(own) - set(state))
         shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
         strange = sorted(key for key in set(state) - set(own) if not _is_classifier(key))
@@ -118,7 +120,7 @@ def _network(name: str, options: dict[str, Any], pretrained: bool) -> nn.Module:
     import timm
 
     if name in classic.NAMES:
-        return classic.ClassicNetwork(name, pretrained, **options)
+        return classic.classic_network(name, pretrained, **options)
     last_pool = options.pop("last_pool", True)
     network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
     return network if last_pool else classic.without_last_pool(network)

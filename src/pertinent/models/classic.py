@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 from torch import Tensor, nn
 
-NAMES = ("alexnet", "squeezenet1_0", "squeezenet1_1")
+from pertinent.models.bninception import BNInception
+
+NAMES = ("alexnet", "bninception", "googlenet", "squeezenet1_0", "squeezenet1_1")
+
+
+def classic_network(name: str, pretrained: bool = False, **options: Any) -> ClassicNetwork | BNInception | GoogLeNet:
+    """One of NAMES, without its classifier.
+
+    Args:
+        name: see NAMES.
+        pretrained: load its ImageNet weights.
+        options: further arguments of the network.
+
+    Raises:
+        TypeError: an option that it does not take.
+        OSError: weights that cannot be fetched.
+    """
+    if name == "bninception":
+        return BNInception(pretrained, **options)
+    if name == "googlenet":
+        return GoogLeNet(pretrained, **options)
+    return ClassicNetwork(name, pretrained, **options)
 
 
 class ClassicNetwork(nn.Module):
     """The convolutions of AlexNet or SqueezeNet, from torchvision: `(B, 3, H, W)` to a map `(B, C, h, w)`.
 
     Args:
-        name: see NAMES.
+        name: alexnet, squeezenet1_0 or squeezenet1_1.
         pretrained: load torchvision's ImageNet weights.
         last_pool: keep the pooling after AlexNet's last convolution; retrieval usually leaves it out.
         dense: add AlexNet's two hidden layers of 4096 as convolutions: one place for a picture of 224 x 224.
@@ -55,6 +77,43 @@ class ClassicNetwork(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """The mean of the feature map, `(B, C)`."""
+        return self.forward_features(pixels).mean(dim=(2, 3))
+
+
+class GoogLeNet(nn.Sequential):
+    """Inception v1 with BatchNorm, from torchvision: `(B, 3, H, W)` to a map `(B, 1024, h, w)`.
+
+    Its ImageNet weights expect pixels around .5, as its preprocessing here gives them; HIST fed it the mean and
+    deviation of ImageNet instead. The two classifiers half-way, which only training for classes uses, are left out.
+
+    Args:
+        pretrained: load torchvision's ImageNet weights.
+    """
+
+    num_features = 1024
+
+    def __init__(self, pretrained: bool = False) -> None:
+        from torchvision.models import get_model
+
+        # Without this it draws its start twice, the second time slowly.
+        quick = {} if pretrained else {"init_weights": False, "aux_logits": False}
+        whole = get_model("googlenet", weights="DEFAULT" if pretrained else None, **quick)
+        last = ("aux1", "aux2", "avgpool", "dropout", "fc")
+        super().__init__(OrderedDict((name, part) for name, part in whole.named_children() if name not in last))
+        around = (0.5, 0.5, 0.5)
+        self.pretrained_cfg = {"crop_pct": 224 / 256, "interpolation": "bilinear", "mean": around, "std": around}
+
+    def forward_features(self, pixels: Tensor) -> Tensor:
+        """The feature map."""
+        features: Tensor = super().forward(pixels)  # type: ignore[no-untyped-call]
+        return features
+
+    def own_keys(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The state dict of torchvision's whole network without its two classifiers half-way."""
+        return {key: value for key, value in state.items() if not key.startswith(("aux1.", "aux2."))}
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """The mean of the feature map, `(B, 1024)`."""
         return self.forward_features(pixels).mean(dim=(2, 3))
 
 

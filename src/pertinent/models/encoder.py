@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from pertinent.data.transforms import Preprocess
 from pertinent.errors import ConfigError, InputError, StorageError
 from pertinent.files import new_folder, read_versioned, write_json, write_tensors
 from pertinent.models.backbones import Backbone
-from pertinent.models.heads import Head, Pool, PoolName
+from pertinent.models.heads import Head, HeadStart, Pool, PoolName
 from pertinent.models.prepare import Prepare
 from pertinent.models.pyramid import Pyramid, PyramidName
 from pertinent.models.regional import RegionalPool
@@ -31,7 +32,7 @@ from pertinent.models.whitening import WhiteningLayer
 
 FORMAT = 1
 WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"
-_LATER = ("dropout", "centre_bias", "local_linear", "pyramid", "regions", "feature_norm")
+_LATER = ("output", "dropout", "centre_bias", "local_linear", "pyramid", "regions", "feature_norm", "head_start")
 
 
 class EncoderConfig(Settings):
@@ -40,7 +41,7 @@ class EncoderConfig(Settings):
     `pool` `own` is the backbone's own pooling, such as a class token; the others pool its feature map.
 
     Attributes:
-        backbone: a timm model, or one of alexnet, squeezenet1_0 and squeezenet1_1.
+        backbone: a timm model, or one of alexnet, bninception, googlenet, squeezenet1_0 and squeezenet1_1.
         backbone_options: its further arguments.
         dropout: share of the feature map that training sets to 0.
         centre_bias: added weight of the middle of the map.
@@ -52,6 +53,8 @@ class EncoderConfig(Settings):
         feature_norm: bring the pooled vector to length 1 before the head.
         dim: length of the embedding; None keeps the pooled vector.
         layer_norm: a LayerNorm without weights before or after the linear layer.
+        head_start: first weights of the linear layer: those of torch, or Kaiming's by `dim` without bias (HIST).
+        output: what the embedding goes through: `batch_norm` of each of its numbers, or `tanh`, as hashing methods do.
         normalise: bring the embedding to length 1.
     """
 
@@ -66,6 +69,8 @@ class EncoderConfig(Settings):
     feature_norm: bool = False
     dim: int | None = Field(default=512, ge=1)
     layer_norm: Literal["none", "before", "after"] = "none"
+    head_start: HeadStart = "torch"
+    output: Literal["plain", "batch_norm", "tanh"] = "plain"
     normalise: bool = True
 
     def unused(self) -> set[str]:
@@ -81,6 +86,8 @@ class EncoderConfig(Settings):
         both = sorted({"local_linear", "regions"} & set(on_map))
         if self.pyramid != "none" and both:
             raise ValueError(f"{', '.join(both)} work on one feature map, a pyramid has two; take one of them out")
+        if self.head_start != "torch" and self.dim is None:
+            raise ValueError("head_start is about the linear layer, which dim: null leaves out; take one of them out")
         return self
 
 
@@ -119,7 +126,13 @@ class Encoder(nn.Module):
         self.prepare = Prepare(config.dropout, config.centre_bias, channels if config.local_linear else None)
         self.pool = _pool(config, self.backbone)
         pooled = channels if config.pyramid == "none" else channels + self.backbone.fine_channels
-        self.head = Head(pooled, config.dim, config.layer_norm)
+        self.head = Head(pooled, config.dim, config.layer_norm, config.head_start)
+        outputs: dict[str, Callable[[], nn.Module]] = {
+            "plain": nn.Identity,
+            "tanh": nn.Tanh,
+            "batch_norm": partial(nn.BatchNorm1d, self.head.dim),
+        }
+        self.output: nn.Module = outputs[config.output]()
         if whitening is not None and whitening.shape["length"] != self.head.dim:
             raise InputError(
                 f"the whitening takes embeddings of {whitening.shape['length']} numbers, "
@@ -166,7 +179,7 @@ class Encoder(nn.Module):
             pooled = self.pool(self.prepare(self.backbone(pixels)))
         if self.config.feature_norm:
             pooled = nn.functional.normalize(_wide(pooled), dim=1)
-        embedding = _wide(self.head(pooled))
+        embedding: Tensor = self.output(_wide(self.head(pooled)))
         return nn.functional.normalize(embedding, dim=1) if self.config.normalise else embedding
 
     @torch.no_grad()

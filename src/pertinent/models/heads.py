@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pertinent.functional.pooling import average_max_pool, average_pool, gem_pool, max_pool
 
 PoolName = Literal["average", "max", "gem", "gem-per-channel", "average+max", "own"]
+HeadStart = Literal["torch", "kaiming"]
 
 _PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
     "average": average_pool,
@@ -48,11 +49,21 @@ class Head(nn.Module):
         channels: length of the pooled vector.
         dim: length of the embedding; None keeps the pooled vector.
         layer_norm: where the LayerNorm stands.
+        start: first weights of the linear layer: those of torch, or from N(0, 2 / dim) with a bias of 0 (HIST).
     """
 
-    def __init__(self, channels: int, dim: int | None, layer_norm: Literal["none", "before", "after"]) -> None:
+    def __init__(
+        self,
+        channels: int,
+        dim: int | None,
+        layer_norm: Literal["none", "before", "after"],
+        start: HeadStart = "torch",
+    ) -> None:
         super().__init__()
         self.linear = nn.Linear(channels, dim) if dim is not None else nn.Identity()
+        if start == "kaiming" and isinstance(self.linear, nn.Linear):
+            nn.init.kaiming_normal_(self.linear.weight, mode="fan_out")
+            nn.init.zeros_(self.linear.bias)
         self.dim = dim if dim is not None else channels
         self.before = nn.LayerNorm(channels, elementwise_affine=False) if layer_norm == "before" else nn.Identity()
         self.after = nn.LayerNorm(self.dim, elementwise_affine=False) if layer_norm == "after" else nn.Identity()

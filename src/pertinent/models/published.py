@@ -20,6 +20,7 @@ class Source(Settings):
         licence: what they say about use.
         settings: how their results were measured.
         convert: words for `pertinent convert`.
+        evaluate: words for `pertinent evaluate`, so that it measures with those settings.
     """
 
     title: str
@@ -27,6 +28,7 @@ class Source(Settings):
     licence: str
     settings: str
     convert: str = ""
+    evaluate: str = ""
 
 
 class _Row(Settings):
@@ -34,6 +36,7 @@ class _Row(Settings):
     file: str
     results: dict[str, dict[str, float]]
     convert: str | None = None
+    evaluate: str | None = None
 
 
 class _Table(Settings):
@@ -51,6 +54,7 @@ class PublishedModel(Settings):
         file: where the file is.
         results: its authors' figures in percent, by benchmark and metric.
         convert: words for `pertinent convert`.
+        evaluate: words for `pertinent evaluate`.
     """
 
     name: str
@@ -59,6 +63,7 @@ class PublishedModel(Settings):
     file: str
     results: dict[str, dict[str, float]]
     convert: str
+    evaluate: str
 
     def figures(self) -> str:
         """The results in one line."""
@@ -71,11 +76,10 @@ class PublishedModel(Settings):
     def command(self, file: str = "FILE", root: str = "ROOT") -> str:
         """The one line that converts and evaluates it, once the file and the benchmark's pictures are there."""
         benchmark = next(name for name in ("roxford5k", *self.results) if name in self.results)
-        words = f" {self.convert}" if self.convert else ""
+        convert, evaluate = (f" {words}" if words else "" for words in (self.convert, self.evaluate))
         return (
-            f"pertinent convert {file} -o {self.name}{words} && "
-            f"pertinent embed {self.name} {benchmark}:test --root {root} -o {self.name}-{benchmark} && "
-            f"pertinent evaluate {self.name}-{benchmark}"
+            f"pertinent convert {file} -o {self.name}{convert} && "
+            f"pertinent evaluate {self.name} --data {benchmark}:test --root {root}{evaluate}"
         )
 
     def summary(self) -> str:
@@ -98,6 +102,7 @@ def published_models() -> dict[str, PublishedModel]:
             file=row.file,
             results=row.results,
             convert=table.sources[row.source].convert if row.convert is None else row.convert,
+            evaluate=table.sources[row.source].evaluate if row.evaluate is None else row.evaluate,
         )
         for name, row in table.models.items()
     }

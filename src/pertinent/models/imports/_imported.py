@@ -59,6 +59,11 @@ def tensors(contents: Any, what: str) -> State:
     return {str(key).removeprefix("module."): value for key, value in contents.items()}
 
 
+def with_prefix(contents: Iterable[object], key: str) -> bool:
+    """Whether a state dict holds a key, perhaps with the `module.` of several devices before it."""
+    return any(found in (key, f"module.{key}") for found in contents)
+
+
 def renamed(state: State, prefixes: Mapping[str, str]) -> State:
     """Keys whose beginning is in the table get the other beginning; the rest are left out."""
     result = {}
@@ -69,7 +74,7 @@ def renamed(state: State, prefixes: Mapping[str, str]) -> State:
     return result
 
 
-def left_out(state: State, prefixes: Mapping[str, str]) -> tuple[str, ...]:
+def left_out(state: Iterable[str], prefixes: Mapping[str, str]) -> tuple[str, ...]:
     """A note about the keys that `renamed` leaves out, or none."""
     unused = [key for key in state if not key.startswith(tuple(prefixes))]
     shown = ", ".join(unused[:3]) + (f" and {len(unused) - 3} more" if len(unused) > 3 else "")

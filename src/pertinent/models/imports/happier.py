@@ -8,10 +8,15 @@ from typing import Any
 from pertinent.data.transforms import Preprocess
 from pertinent.errors import StorageError
 from pertinent.models.encoder import EncoderConfig
-from pertinent.models.imports._imported import Imported, State, left_out, renamed, resnet_stem, tensors
+from pertinent.models.heads import PoolName
+from pertinent.models.imports._imported import Imported, State, left_out, renamed, resnet_stem, tensors, with_prefix
 from pertinent.models.unpickle import Stub
 
 __all__ = ["HappierImporter"]
+
+_POOLS: dict[str, PoolName] = {"default": "average", "avg": "average", "max": "max"}
+_LAYER_NORM = "a LayerNorm before the last layer and average pooling are taken for granted"
+_FRAMING = "a short side of 256 and a crop of 224 are taken for granted; on SOP the authors resize to 256 x 256"
 
 
 class HappierImporter:
@@ -19,23 +24,26 @@ class HappierImporter:
 
     def recognises(self, contents: Mapping[str, Any]) -> bool:
         """A `net_state`, or keys of a numbered backbone."""
-        return "net_state" in contents or "backbone.0.weight" in contents
+        return "net_state" in contents or with_prefix(contents, "backbone.0.weight")
 
     def read(self, contents: Mapping[str, Any]) -> Imported:
         """Translate a checkpoint; options that its configuration does not tell are those of the paper."""
         state = tensors(contents.get("net_state", contents), "net_state")
-        stated = _options(contents.get("config"))
+        settings = _told(contents.get("config"))
+        options = settings.get("model", {}).get("kwargs", {})
+        # Where the configuration is there, what it leaves out has the value that the code gives it.
+        layer_norm = str(options.get("norm_features", not options)).lower() == "true"
         config = EncoderConfig(
             backbone=_backbone(state),
-            pool="max" if stated.get("pooling") == "max" else "average",
+            pool=_pool(options.get("pooling", "default")),
             dim=len(state["fc.weight"]) if "fc.weight" in state else None,
-            layer_norm="before" if stated.get("norm_features", True) else "none",
+            layer_norm="before" if layer_norm else "none",
         )
-        told = "norm_features" in stated
-        guess = () if told else ("a LayerNorm before the last layer and average pooling are taken for granted",)
+        framing = settings.get("transform", {}).get("test", {})
         table = {**resnet_stem("backbone."), "fc.": "head.linear."}
-        notes = (*guess, *left_out(state, table))
-        return Imported(config, Preprocess(resize=256, crop=224), renamed(state, table), notes=notes)
+        guesses = [said for said, known in ((_LAYER_NORM, options), (_FRAMING, framing)) if not known]
+        notes = (*guesses, *left_out(state, table))
+        return Imported(config, _preprocess(framing), renamed(state, table), notes=notes)
 
 
 def _backbone(state: State) -> str:
@@ -48,12 +56,27 @@ def _backbone(state: State) -> str:
     return known[kind]
 
 
-def _options(config: object) -> dict[str, Any]:
-    """`model.kwargs` of the configuration in a checkpoint, as far as it can be read."""
-    kwargs = _plain(_plain(_plain(config).get("model")).get("kwargs"))
-    return {key: getattr(node, "_val", node) for key, node in kwargs.items()}
+def _pool(pooling: object) -> PoolName:
+    name = str(pooling.get("name") if isinstance(pooling, dict) else pooling)
+    if name not in _POOLS:
+        raise StorageError(f"HAPPIER pooling {name!r} is not known here; known: {', '.join(_POOLS)}")
+    return _POOLS[name]
 
 
-def _plain(node: object) -> dict[str, Any]:
-    content = getattr(node, "_content", None) if isinstance(node, Stub) else node
-    return dict(content) if isinstance(content, Mapping) else {}
+def _preprocess(framing: Mapping[str, Any]) -> Preprocess:
+    """Of the transforms of a configuration, in which torchvision's names stand with their arguments."""
+    if not framing:
+        return Preprocess(resize=256, crop=224)
+    numbers = framing.get("Normalize", {})
+    sizes = {"resize": framing.get("Resize", {}).get("size"), "crop": framing.get("CenterCrop", {}).get("size")}
+    return Preprocess.model_validate({**sizes, **{name: numbers[name] for name in ("mean", "std") if name in numbers}})
+
+
+def _told(node: object) -> Any:
+    """A configuration of omegaconf, or a part of it, in plain values."""
+    content = getattr(node, "_content", getattr(node, "_val", None)) if isinstance(node, Stub) else node
+    if isinstance(content, Mapping):
+        return {str(key): _told(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_told(value) for value in content]
+    return {} if content is None else content
