@@ -141,7 +141,7 @@ def test_vectors_of_any_length_are_ranked_as_evaluation_ranks_them(tmp_path: Pat
     labels = rng.integers(0, 5, 60)
     store = EmbeddingStore.write(tmp_path / "long", vectors, [f"i{i}" for i in range(60)])
     assert not store.unit
-    monkeypatch.setattr("pertinent.index._index.BLOCK", 7)
+    monkeypatch.setattr("pertinent.index._base.BLOCK", 7)
     hits = Index.build(store).search(vectors, k=60)
     assert np.abs(hits.scores).max() <= 1 + 1e-6
     others = [[place for place in row if place != query] for query, row in enumerate(hits.positions.tolist())]
