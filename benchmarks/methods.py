@@ -2,6 +2,7 @@
 
     python benchmarks/methods.py happier/glyphs
     python benchmarks/methods.py happier/grocery data.root=FOLDER model.pretrained=WEIGHTS
+    python benchmarks/methods.py hist/omniglot data.root=FOLDER
     python benchmarks/methods.py dirtorch/glyphs
 
 Words are set in every recipe; `--only NAME` measures one method and keeps the results of the others. Runs that are
@@ -34,21 +35,57 @@ from pertinent.store import EmbeddingStore
 SEEDS = (0, 1, 2)
 # By system and data: each method's recipe, and what differs from it.
 Method = tuple[str, list[str]]
+PROXY_RATE = ["optim={name: adam, lr: 0.05, schedule: {name: cosine, per: step, rise_epochs: 1}}"]
 HAPPIER = {
     "cluster loss only": ["losses.hap=null", "losses.cluster.weight=1"],
     "flat AP": ["losses.hap.level=0"],
     "HAPPIER": [],
 }
+CSL = {
+    "CSL": [
+        "losses.hap=null",
+        "losses.cluster=null",
+        "losses.csl.margins=[0.25, 0.45]",
+        *(f"losses.csl.{word}" for word in PROXY_RATE),
+    ]
+}
+NO_HIST = ["losses.hist=null", "optim.groups={}"]
+HIST = {
+    "proxies": [*NO_HIST, "losses.cluster.weight=1", *(f"losses.cluster.{word}" for word in PROXY_RATE)],
+    "pairs": [*NO_HIST, "losses.pml.inner=MultiSimilarityLoss"],
+    "no hypergraph": ["losses.hist.lambda_s=0"],
+    "no distribution loss": ["losses.hist.lambda_d=0"],
+    "HIST": [],
+}
+HASHING = {
+    "DSH": ["losses.hyp2=null", "losses.dsh.weight=1"],
+    "DPSH": ["losses.hyp2=null", "losses.dpsh.weight=1"],
+    "DHN": ["losses.hyp2=null", "losses.dhn.weight=1"],
+    "HashNet": ["losses.hyp2=null", "losses.hashnet.weight=1"],
+    "proxies only": ["losses.hyp2.beta=0"],
+    "HyP2": [],
+}
 EXPERIMENTS: dict[str, dict[str, Method]] = {
-    "happier/glyphs": {name: ("happier/glyphs", words) for name, words in HAPPIER.items()},
+    **{
+        f"happier/{data}": {name: (f"happier/{data}", words) for name, words in (CSL | HAPPIER).items()}
+        for data in ("glyphs", "omniglot")
+    },
+    **{
+        f"hist/{data}": {name: (f"hist/{data}", words) for name, words in HIST.items()}
+        for data in ("glyphs", "omniglot")
+    },
     "happier/grocery": {name: ("happier/grocery", words) for name, words in HAPPIER.items()},
+    **{
+        f"hyp2/glyphs-{bits}": {name: ("hyp2/glyphs", [f"bits={bits}", *words]) for name, words in HASHING.items()}
+        for bits in (16, 32, 48)
+    },
     "dirtorch/glyphs": {"TL-GeM": ("dirtorch/glyphs-tl-gem", []), "AP-GeM": ("dirtorch/glyphs-ap-gem", [])},
 }
 
 
 def frozen(recipe: Recipe) -> dict[str, float]:
     """Metrics of the first weights without any training: the pooled features of the backbone, no head."""
-    model = recipe.model.model_copy(update={"dim": None, "layer_norm": "none"})
+    model = recipe.model.model_copy(update={"dim": None, "layer_norm": "none", "head_start": "torch"})
     torch.manual_seed(recipe.train.seed)
     encoder = make_encoder(recipe.model_copy(update={"model": model}))
     with tempfile.TemporaryDirectory() as folder:
@@ -59,7 +96,7 @@ def frozen(recipe: Recipe) -> dict[str, float]:
 def measured(store: EmbeddingStore, recipe: Recipe) -> dict[str, float]:
     """The recipe's metrics of a store; of judged queries by every protocol."""
     if store.labels.kind != "judged":
-        return dict(measure(store, recipe.evaluate.metrics).mean)
+        return dict(measure(store, recipe.evaluate.metrics, recipe.evaluate.similarity).mean)
     trial = make_trial(store)
     reports = evaluate_all(
         trial.queries, trial.gallery, relevances=trial.relevances, metrics=list(recipe.evaluate.metrics)

@@ -175,6 +175,10 @@ def test_not_a_number_is_no_setting() -> None:
         parse(Outer, {"rate": float("nan")}, "r.yaml")
 
 
+class Opaque:
+    """What no recipe can write down."""
+
+
 @pytest.mark.parametrize(
     ("annotation", "value"),
     [
@@ -187,6 +191,7 @@ def test_not_a_number_is_no_setting() -> None:
         (tuple[int, int], [1, 2]),
         (Literal["a", "b"], "a"),
         (bool, True),
+        (Opaque | str, "by its name"),
     ],
 )
 def test_values_that_fit(annotation: Any, value: Any) -> None:
@@ -203,7 +208,18 @@ def test_values_that_fit(annotation: Any, value: Any) -> None:
         (Literal["a", "b"], "c", "Input should be 'a' or 'b', got 'c'"),
         (int | None, [1], "Input should be a valid integer, got [1]"),
         (float | Sequence[float], "x", "Input should be a valid number or Input should be a valid array, got 'x'"),
+        (Opaque | str, 3, "Input should be a valid string, got 3"),
+        (Opaque | None, {"a": 1}, "Only Python code can give this option, got {'a': 1}"),
     ],
 )
 def test_values_that_do_not_fit(annotation: Any, value: Any, said: str) -> None:
     assert check_value(annotation, value) == said
+
+
+def test_what_is_set_joins_what_is_there_and_nothing_takes_it_away() -> None:
+    settings = {"optim": {"groups": {"head.*": {"lr": 1}}}}
+    assert apply_words(settings, ["optim.groups={'backbone.*': {lr: 2}}"])["optim"]["groups"].keys() == {
+        "head.*",
+        "backbone.*",
+    }
+    assert apply_words(settings, ["optim.groups={}"]) == {"optim": {"groups": {}}}

@@ -74,7 +74,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def apply_words(values: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
-    """Set `a.b.c=value` words in nested settings; values are read as YAML, `null` removes a loss or a choice.
+    """Set `a.b.c=value` words in nested settings, read as YAML: `null` removes a loss or a choice, `{}` what is inside.
 
     Raises:
         ConfigError: a word without `=`, a value that is not YAML, or a path that goes through a plain value.
@@ -110,13 +110,19 @@ def parse(model: type[AnyModel], values: Mapping[str, Any], source: str) -> AnyM
         raise ConfigError(_sentences(model, values, error), source=source) from error
 
 
+# An option may take an object too, such as a module; nothing in YAML is one.
+_OTHER_TYPES = ConfigDict(arbitrary_types_allowed=True)
+
+
 def check_value(annotation: Any, value: Any) -> str | None:
     """Say what is wrong with a value read from YAML for something annotated so; None when it fits."""
     try:
         # As JSON: lists fit tuples and texts fit paths, but a text never fits a number.
-        TypeAdapter(annotation).validate_json(json.dumps(value, default=str), strict=True)
+        adapter = TypeAdapter(annotation, config=_OTHER_TYPES)
+        adapter.validate_json(json.dumps(value, default=str), strict=True)
     except ValidationError as error:
-        return " or ".join(dict.fromkeys(item["msg"] for item in error.errors())) + f", got {value!r}"
+        wrong = dict.fromkeys(item["msg"] for item in error.errors() if item["type"] != "needs_python_object")
+        return (" or ".join(wrong) or "Only Python code can give this option") + f", got {value!r}"
     return None
 
 
@@ -129,7 +135,8 @@ def _set(values: dict[str, Any], key: str, value: Any) -> str | None:
         place = place[part]
         if not isinstance(place, dict):
             return f"{key}: {'.'.join(path[: depth + 1])} is a plain value, nothing can be set inside it"
-    if isinstance(place.get(last), dict) and isinstance(value, dict):
+    # What is set joins what is there; {} takes it away.
+    if isinstance(place.get(last), dict) and isinstance(value, dict) and value:
         place[last].update(value)
     else:
         place[last] = value

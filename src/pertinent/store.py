@@ -1,7 +1,8 @@
 """`EmbeddingStore`: embeddings on disk, memory-mapped, with ids, labels and where they came from.
 
 A store is a folder: `vectors.npy` (N, D) float32, `items.json` (ids, places), `labels.npy` and `labels.json`, and
-`manifest.json`, which is written last and names the encoder and a checksum of every file.
+`manifest.json`, which is written last and names the encoder and a checksum of every file. Packed signs of the vectors
+may lie beside them in `codes.npy`, see `pertinent.codes`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ FORMAT = 1
 # Vectors at a time, to keep memory small.
 BLOCK = 65536
 _FILES = ("vectors.npy", "items.json", "labels.npy", "labels.json")
+CODES = "codes.npy"
 STORE_FILES = (*_FILES, "manifest.json")
 
 
@@ -78,6 +80,8 @@ class EmbeddingStore:
         manifest = read_versioned(folder / "manifest.json", "store", FORMAT)
         try:
             written = {name: int(manifest["files"][name]["bytes"]) for name in _FILES}
+            if "codes" in manifest:
+                written[CODES] = int(manifest["codes"]["bytes"])
             store = cls(folder, {**manifest, "count": int(manifest["count"]), "dim": int(manifest["dim"])})
         except (KeyError, TypeError, ValueError) as error:
             raise StorageError(f"{folder / 'manifest.json'} is damaged ({error!r}); embed again") from error
@@ -119,7 +123,7 @@ class EmbeddingStore:
         ids, labels = list(ids), labels or StoreLabels()
         _check(vectors, ids, labels)
         unit = _check_vectors(vectors, ids)
-        with new_folder(Path(folder)) as temporary:
+        with new_folder(Path(folder), own=(CODES,)) as temporary:
             np.save(temporary / "vectors.npy", np.ascontiguousarray(vectors, dtype=np.float32))
             write_json(temporary / "items.json", {"ids": ids, "places": list(places) if places is not None else ids})
             np.save(temporary / "labels.npy", labels.values if labels.values is not None else np.zeros(0, np.int64))
@@ -130,7 +134,7 @@ class EmbeddingStore:
                 "dim": int(vectors.shape[1]),
                 "unit": unit,
                 "encoder": encoder,
-                "files": {name: _stamp(temporary / name) for name in _FILES},
+                "files": {name: stamp(temporary / name) for name in _FILES},
                 **(extra or {}),
             }
             write_json(temporary / "manifest.json", manifest)
@@ -160,6 +164,21 @@ class EmbeddingStore:
         array = _read_array(self.folder / "vectors.npy", mmap_mode="r")
         if array.shape != (len(self), self.dim) or array.dtype != np.float32:
             raise StorageError(f"{self.folder / 'vectors.npy'} is damaged: it holds {array.dtype} {array.shape}")
+        return array
+
+    @property
+    def items(self) -> NDArray[np.float32]:
+        """Vectors of the items that a search may find: all but the last `labels.probes`, which are queries only."""
+        return self.vectors[: len(self) - self.labels.probes] if self.labels.probes else self.vectors
+
+    @cached_property
+    def codes(self) -> NDArray[np.uint8]:
+        """`(N, ceil(D / 8))` uint8, packed signs of the vectors, memory-mapped, read-only; see `pertinent.codes`."""
+        if "codes" not in self.manifest:
+            raise StorageError(f"{self.folder} holds no codes; write them with: pertinent codes {self.folder}")
+        array = _read_array(self.folder / CODES, mmap_mode="r")
+        if array.shape != (len(self), -(-self.dim // 8)) or array.dtype != np.uint8:
+            raise StorageError(f"{self.folder / CODES} is damaged: it holds {array.dtype} {array.shape}")
         return array
 
     @cached_property
@@ -192,8 +211,11 @@ class EmbeddingStore:
 
     def verify(self) -> None:
         """Compare every file with its checksum; raises StorageError naming the damaged one."""
-        for name in _FILES:
-            if sha256_file(self.folder / name) != self.manifest["files"][name]["sha256"]:
+        written = {name: self.manifest["files"][name] for name in _FILES}
+        if "codes" in self.manifest:
+            written[CODES] = self.manifest["codes"]
+        for name, facts in written.items():
+            if sha256_file(self.folder / name) != facts["sha256"]:
                 raise StorageError(f"{self.folder / name} is damaged: its checksum is not the one written; embed again")
 
 
@@ -241,5 +263,6 @@ def _read_array(path: Path, mmap_mode: Literal["r"] | None = None) -> NDArray[An
     return array
 
 
-def _stamp(path: Path) -> dict[str, Any]:
+def stamp(path: Path) -> dict[str, Any]:
+    """What a manifest says of a file: its size and its checksum."""
     return {"bytes": path.stat().st_size, "sha256": sha256_file(path)}

@@ -129,8 +129,8 @@ def test_in_the_warm_up_of_a_network_without_a_head_only_the_losses_learn(tmp_pa
     own = "losses.cluster.optim={name: adam, lr: 0.1}"
     found, events = run(recipe_file, tmp_path / "run", *words, own, "train.keep=9")
     first, _ = (load_state(path) for path in found.checkpoints())
-    before = Encoder.load(found.encoder("before")).state_dict()
-    assert all(torch.equal(value, before[key]) for key, value in first["encoder"].items())
+    before = dict(Encoder.load(found.encoder("before")).named_parameters())
+    assert all(torch.equal(first["encoder"][key], value) for key, value in before.items())
     assert losses(events)[0] != losses(events)[2]
 
 
@@ -171,8 +171,8 @@ def scripted(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None:
     """Let validation find these values of hap, epoch by epoch."""
     measure, left = engine.measure, iter(values)
 
-    def found(store: Any, metrics: list[str], **options: Any) -> Any:
-        report = measure(store, metrics, **options)
+    def found(store: Any, metrics: list[str], *options: Any) -> Any:
+        report = measure(store, metrics, *options)
         if store.manifest["count"] == 12 and "val" in str(store.folder):
             report.mean["hap"] = next(left)  # type: ignore[index]
         return report

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 
 from pertinent.data.table import Judgement
-from pertinent.engine.evaluate import evaluate
-from pertinent.engine.measure import load_evaluation, measure, relevance_of, save_evaluation
+from pertinent.engine.evaluate import evaluate, evaluate_all
+from pertinent.engine.judging import make_trial
+from pertinent.engine.measure import load_evaluation, measure, queries_of, relevance_of, save_evaluation
 from pertinent.errors import DataError, StorageError, UnknownNameError
 from pertinent.relevance import Relevance
 from pertinent.store import EmbeddingStore, StoreLabels
@@ -116,3 +118,22 @@ def test_missing_and_damaged_evaluations(tmp_path: Path):
     (tmp_path / "e.npz").unlink()
     with pytest.raises(StorageError, match=r"e\.npz cannot be read .*; measure again"):
         load_evaluation(tmp_path / "e.json")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_queries_that_are_not_items_search_among_those(tmp_path: Path, kind: str):
+    labels = KINDS[kind][0]
+    store = store_of(tmp_path, replace(labels, probes=3))
+    assert labels.values is not None
+    make = {"tree": Relevance.tree, "classes": Relevance.classes, "tags": Relevance.tags}[kind]
+    relevance = make(labels.values[5:], labels.values[:5])
+    want = evaluate(VECTORS[5:], VECTORS[:5], relevance=relevance, metrics=["ap", "r@1"])
+    assert measure(store, ["ap", "r@1"]).mean == pytest.approx(dict(want.mean), nan_ok=True)
+    assert queries_of(store).tolist() == [5, 6, 7]
+    assert queries_of(store_of(tmp_path / "all", labels)).tolist() == list(range(8))
+    trial = make_trial(store)
+    assert (len(trial.queries), trial.gallery is not None and len(trial.gallery)) == (3, 5)
+    report = evaluate_all(trial.queries, trial.gallery, relevances=trial.relevances, metrics=["ap", "r@1"])[""]
+    assert report.mean == pytest.approx(dict(want.mean), nan_ok=True)
+    with pytest.raises(DataError, match="holds queries and their items; leave the gallery out"):
+        make_trial(store, store)

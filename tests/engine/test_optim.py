@@ -141,7 +141,7 @@ def test_batch_norm_modes(encoder: Encoder, mode: Any, statistics: bool, affine:
     assert "head.linear.weight" in changed
 
 
-def test_warm_up_freezes_weights_and_statistics_of_the_backbone_and_then_lets_them_go(encoder: Encoder):
+def test_warm_up_freezes_the_weights_of_the_backbone_and_then_lets_them_go(encoder: Encoder):
     settings = TrainSettings(epochs=3, warmup_epochs=2, batch_norm="freeze_stats")
     for epoch in (0, 1):
         set_training_mode(encoder, settings, epoch)
@@ -152,6 +152,14 @@ def test_warm_up_freezes_weights_and_statistics_of_the_backbone_and_then_lets_th
     assert all(p.requires_grad for p in encoder.parameters())
     assert not any(norm.training for norm in batch_norms(encoder))
     assert "backbone.network.conv1.0.weight" in one_step(encoder)
+
+
+def test_statistics_that_may_move_move_in_the_warm_up_too(encoder: Encoder):
+    """As in the authors' code: their warm-up holds weights, and leaves the network in training mode."""
+    set_training_mode(encoder, TrainSettings(epochs=3, warmup_epochs=1), epoch=0)
+    changed = one_step(encoder) - {"pool.p", "head.linear.weight", "head.linear.bias"}
+    assert changed
+    assert {key.rpartition(".")[2] for key in changed} == {"running_mean", "running_var", "num_batches_tracked"}
 
 
 def test_a_frozen_norm_stays_frozen_after_warm_up(encoder: Encoder):

@@ -16,7 +16,7 @@ def example(kind, rng, n):
     if kind == "tags":
         return rng.random((n, 6)) < 0.3
     fine = rng.integers(0, 6, n)
-    return np.stack([fine, fine // 3], 1) if kind == "tree" else fine
+    return np.stack([fine, fine // 3, fine // 6], 1) if kind == "tree" else fine
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)

@@ -95,7 +95,7 @@ def test_every_problem_is_told_at_once_and_before_any_work(recipe_file: Path):
     for said in (
         "trian: unknown key; did you mean 'train'?",
         "train.epochs: Input should be a valid integer",
-        "data: unknown data set 'foldr'; did you mean 'folder'?",
+        "data: unknown data set 'foldr'; did you mean 'folder' or 'tag_folder'?",
         "model.bakbone: unknown key; did you mean 'backbone'",
         "losses.happ: unknown loss 'happ'; did you mean 'hap'",
         "losses.cluster.temprature: unknown option of loss cluster; did you mean 'temperature'?",

@@ -17,9 +17,11 @@ import torch
 from builders import Listening, recipe_of, run_recipe, write_pictures, write_recipe
 from pertinent.engine import train as engine
 from pertinent.engine.building import make_encoder, make_losses, selected
+from pertinent.engine.check import check_recipe
 from pertinent.engine.checkpoint import load_state
 from pertinent.engine.events import read_events, silent
 from pertinent.engine.loader import Batch
+from pertinent.engine.measure import load_evaluation
 from pertinent.engine.recipe import Recipe
 from pertinent.engine.run import Run
 from pertinent.engine.train import Trainer, train
@@ -27,6 +29,7 @@ from pertinent.errors import DataError, ImageError, InputError, StorageError, Tr
 from pertinent.index import Index
 from pertinent.losses import ClusterLoss, HAPLoss
 from pertinent.models.encoder import Encoder
+from pertinent.report.collect import report_run
 from pertinent.store import STORE_FILES, EmbeddingStore
 
 
@@ -72,11 +75,12 @@ def stop_at(epoch: int, step: int, error: Callable[[], BaseException] = Keyboard
 
 def test_the_run_folder(finished_run: Run):
     found = sorted(str(path.relative_to(finished_run.folder)) for path in finished_run.folder.rglob("*"))
+    names = [f"/names/{name}.{part}.npy" for name in ("ids", "places") for part in ("ends", "order", "text")]
     encoder, store = ["", "/encoder.json", "/encoder.safetensors"], ["", *(f"/{name}" for name in STORE_FILES)]
     wanted = {
         "": ["log.jsonl", "recipe.yaml", "evaluations", "stores"],
         "checkpoints": ["", *(f"/00002-0000000{name}" for name in ("", "/state.json", "/state.safetensors"))],
-        "index": ["", "/index.json"],
+        "index": ["", "/index.json", "/changes", "/changes/journal", "/changes/lock", "/names", *names],
         "evaluations/": ["before.json", "before.npz", "best.json", "best.npz"],
         **dict.fromkeys(("before", "best", "last"), encoder),
         **dict.fromkeys(("stores/before", "stores/best"), store),
@@ -197,11 +201,11 @@ def test_an_epoch_stopped_while_it_is_measured_is_measured_again(
 ):
     measure, calls = engine.measure, []
 
-    def interrupted(*arguments: Any, **options: Any) -> Any:
+    def interrupted(*arguments: Any) -> Any:
         calls.append(1)
         if len(calls) == 1 + epoch:  # the first call measures the encoder before training
             raise KeyboardInterrupt
-        return measure(*arguments, **options)
+        return measure(*arguments)
 
     monkeypatch.setattr(engine, "measure", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -322,6 +326,18 @@ def test_a_mistake_leaves_no_trace_so_that_the_next_try_may_use_the_folder(
     assert not (tmp_path / "run").exists()
 
 
+def test_queries_may_search_in_a_split_of_their_own(tmp_path: Path, recipe_file: Path):
+    words = ["data.test=val", "data.gallery=test", "data.val=null", "evaluate.similarity=hamming", "train.epochs=1"]
+    run = run_recipe(recipe_file, tmp_path / "run", *words)
+    store, found = EmbeddingStore.open(run.store("best")), load_evaluation(run.evaluation("best"))
+    assert (found["n_queries"], found["n_items"]) == (store.labels.probes, len(store) - store.labels.probes)
+    assert found["similarity"] == "hamming"
+    assert all(name.startswith("val/") for name in store.ids[-store.labels.probes :])
+    assert len(Index.open(run.index)) == found["n_items"]
+    report_run(run)
+    assert check_recipe(recipe_of(recipe_file, *words)).problems == []
+
+
 def test_a_device_that_is_not_there(tmp_path: Path, recipe_file: Path):
     with pytest.raises(TrainingError, match=r"device quantum cannot be used here: .*; use auto or cpu"):
         run_recipe(recipe_file, tmp_path / "run", "train.device=quantum")
@@ -428,8 +444,8 @@ def test_after_a_damaged_picture_the_same_run_goes_on_with_skip(tmp_path: Path, 
 def test_the_best_epoch_by_validation_is_kept(tmp_path: Path, recipe_file: Path, monkeypatch: pytest.MonkeyPatch):
     measure, values = engine.measure, iter([math.nan, 0.3, 0.7, 0.5, math.nan])
 
-    def scripted(store: EmbeddingStore, metrics: list[str], **options: Any) -> Any:
-        report = measure(store, metrics, **options)
+    def scripted(store: EmbeddingStore, metrics: list[str], *options: Any) -> Any:
+        report = measure(store, metrics, *options)
         value = next(values)
         if not math.isnan(value):
             report.mean["hap"] = value  # type: ignore[index]
@@ -453,8 +469,8 @@ def test_a_best_epoch_stopped_while_it_is_written_is_written_again(
 ):
     measure, save, seen, saved = engine.measure, Encoder.save, {}, []
 
-    def rising(store: EmbeddingStore, metrics: list[str], **options: Any) -> Any:
-        report = measure(store, metrics, **options)
+    def rising(store: EmbeddingStore, metrics: list[str], *options: Any) -> Any:
+        report = measure(store, metrics, *options)
         report.mean["hap"] = 0.1 * seen.setdefault(store.encoder, len(seen))  # type: ignore[index]
         return report
 
@@ -563,14 +579,14 @@ def test_warm_up_trains_the_head_alone(tmp_path: Path, recipe_file: Path):
         if event["event"] == "epoch":
             first.append(load_state(Run(tmp_path / "run").checkpoints()[-1])["encoder"])
 
-    words = ["train.warmup_epochs=1", "model.pool=gem"]
+    words = ["train.warmup_epochs=1", "train.batch_norm=freeze_stats", "model.pool=gem"]
     run = run_recipe(recipe_file, tmp_path / "run", *words, listener=Listening(act))
     before = dict(Encoder.load(run.encoder("before")).state_dict())
     for key, value in before.items():
         frozen = key.startswith("backbone.")
         assert torch.equal(first[0][key], value) == frozen, key
     moved = [key for key in before if key.startswith("backbone.") and not torch.equal(first[1][key], before[key])]
-    assert any(key.endswith("running_mean") for key in moved)
+    assert any(key.endswith("bn1.weight") for key in moved)
     assert any(key.endswith("conv1.weight") for key in moved)
 
 

@@ -1,54 +1,47 @@
-"""Work done ahead of its use, by a thread."""
+"""Work done ahead of its use, by threads."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Iterator
-from queue import Queue
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-T = TypeVar("T")
-_END = object()
+import torch
+from threadpoolctl import threadpool_limits
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
-def ahead(items: Iterable[T], depth: int = 1) -> Iterator[T]:
-    """The same items in the same order, made by a thread while the caller is busy with those before.
+def ahead(
+    make: Callable[[Item], Made], batches: Iterable[Sequence[Item]], threads: int, depth: int = 1
+) -> Iterator[list[Made]]:
+    """What `make` makes of the items of each batch, in their order, made by threads while the caller is busy.
 
-    What making an item raises is raised where it would have come. When the caller goes away, the thread ends after the
-    item that it is making.
+    What making an item raises is raised where its batch would have come. When the caller goes away, the threads end
+    after the items that they are making.
 
     Args:
-        items: made one after the other.
-        depth: how many may wait for the caller.
+        make: called in the threads; several of them at once.
+        batches: of items.
+        threads: at least 1.
+        depth: so many batches are made before they are asked for.
     """
-    waiting: Queue[tuple[object, BaseException | None]] = Queue(depth)
-    left = threading.Event()
-
-    def make() -> None:
-        error: BaseException | None = None
-        try:
-            for item in items:
-                waiting.put((item, None))
-                if left.is_set():
-                    return
-        except BaseException as raised:
-            error = raised
-        waiting.put((_END, error))
-
-    thread = threading.Thread(target=make, name="ahead", daemon=True)
-    thread.start()
+    waiting: deque[list[Future[Made]]] = deque()
+    pool = ThreadPoolExecutor(threads, "ahead", _alone)
     try:
-        while True:
-            item, error = waiting.get()
-            if error is not None:
-                raise error
-            if item is _END:
-                return
-            yield item  # type: ignore[misc]
+        for batch in batches:
+            waiting.append([pool.submit(make, item) for item in batch])
+            if len(waiting) > depth:
+                yield [future.result() for future in waiting.popleft()]
+        while waiting:
+            yield [future.result() for future in waiting.popleft()]
     finally:
-        left.set()
-        while thread.is_alive():
-            # Room for what it still wants to hand over.
-            while not waiting.empty():
-                waiting.get_nowait()
-            thread.join(0.05)
+        pool.shutdown(cancel_futures=True)
+
+
+def _alone() -> None:
+    """Let this thread compute without a team of its own: one more OpenMP team slows down that of the caller."""
+    torch.get_num_threads()  # torch sets up a thread at its first use, and would set the limit back
+    threadpool_limits(1, user_api="openmp")

@@ -11,11 +11,18 @@ from pertinent.data.table import ImageTable
 from pertinent.engine.building import make_encoder, make_losses
 from pertinent.engine.loader import compact_labels
 from pertinent.engine.measure import relevance_of
+from pertinent.engine.optim import make_optimisers
 from pertinent.engine.recipe import Recipe
-from pertinent.engine.run import open_dataset
+from pertinent.engine.run import open_dataset, open_split
 from pertinent.engine.tally import requests_of
-from pertinent.errors import PertinentError
+from pertinent.errors import ConfigError, PertinentError
+from pertinent.models.encoder import Encoder
 from pertinent.store import StoreLabels
+
+CHOSEN_ON_TEST = (
+    "data.val is the test split, so the best epoch is chosen on it and its figures flatter the method; "
+    "choose on other classes, such as data.val=val with a holdout"
+)
 
 
 @dataclass
@@ -47,8 +54,10 @@ def check_recipe(recipe: Recipe, pictures: bool = False) -> Findings:
         found.problems.append(f"model: {error}")
         return found
     _check_metrics(recipe, tables, found)
+    if recipe.data.val == recipe.data.test:
+        found.warnings.append(CHOSEN_ON_TEST)
     if train is not None:
-        _check_training(recipe, train, encoder.dim, found)
+        _check_training(recipe, train, encoder, found)
     sizes = ", ".join(f"{name} {len(table):,}" for name, table in tables.items())
     found.summary = f"pictures: {sizes}; embeddings of {encoder.dim} numbers"
     return found
@@ -65,7 +74,8 @@ def _tables(recipe: Recipe, found: Findings, pictures: bool) -> dict[str, ImageT
         if split is None or split in tables:
             continue
         try:
-            tables[split] = dataset.split(split)
+            measured = key != "train" and split != recipe.data.train
+            tables[split] = open_split(recipe.data, split, dataset) if measured else dataset.split(split)
         except PertinentError as error:
             found.problems.append(f"data.{key}: {error}")
     for text in audit(tables, check_pictures=pictures):
@@ -92,7 +102,7 @@ def _check_metrics(recipe: Recipe, tables: Mapping[str, ImageTable], found: Find
                 found.problems.append(f"evaluate: {split}: {error}")
 
 
-def _check_training(recipe: Recipe, table: ImageTable, dim: int, found: Findings) -> None:
+def _check_training(recipe: Recipe, table: ImageTable, encoder: Encoder, found: Findings) -> None:
     try:
         labels = compact_labels(table)
     except PertinentError as error:
@@ -106,6 +116,12 @@ def _check_training(recipe: Recipe, table: ImageTable, dim: int, found: Findings
     except PertinentError as error:
         found.problems.append(f"sampler: {error}")
     try:
-        make_losses(recipe, torch.from_numpy(labels), dim)
+        losses = make_losses(recipe, torch.from_numpy(labels), encoder.dim)
     except PertinentError as error:
         found.problems.append(f"losses: {error}")
+        return
+    own = {key: loss.optim for key, loss in recipe.losses.items() if loss.optim is not None}
+    try:
+        make_optimisers(encoder, dict(losses), own, recipe.optim, recipe.train)
+    except ConfigError as error:
+        found.problems += error.problems

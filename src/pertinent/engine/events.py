@@ -5,19 +5,15 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pertinent.data.progress import Listener, silent
 from pertinent.files import finite, storage_errors
 
-Listener = Callable[[dict[str, Any]], None]
-
-
-def silent(event: dict[str, Any]) -> None:
-    """Listen to nothing."""
+__all__ = ["JsonLines", "Listener", "Rate", "memory_megabytes", "read_events", "silent"]
 
 
 class JsonLines:

@@ -31,8 +31,7 @@ def fitted_pipeline(words: str, store: EmbeddingStore, other: EmbeddingStore | N
     made = Pipeline.load(folders[0]) if folders else Pipeline.parse(words)
     if not made.fitted:
         source = store if other is None else other
-        items = source.vectors[: len(source) - source.labels.probes]
-        return made.fit(items, _relevance(source))
+        return made.fit(source.items, _relevance(source))
     if other is not None:
         raise InputError(f"nothing in {made.words!r} is left to be learned from {other.folder}; leave that store out")
     return made

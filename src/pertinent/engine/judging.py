@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pertinent.data.ground_truth import GroundTruth, read_ground_truth
-from pertinent.engine.measure import relevance_of
+from pertinent.engine.measure import own_items, relevance_of
 from pertinent.engine.protocols import PROTOCOLS, Protocol
 from pertinent.errors import DataError, InputError, UnknownNameError
 from pertinent.functional.neighbours import blocks
@@ -84,11 +84,25 @@ def make_trial(
         raise DataError(f"the {len(store)} items have no labels, so nothing can be measured; searching them works")
     if chosen is not None and kind not in KINDS[chosen.kind]:
         raise DataError(f"protocol {protocol} needs labels of kind {chosen.kind}, {store.folder} has {kind}")
+    if store.labels.probes:
+        return _by_probes(store, gallery, chosen)
     mine, theirs = _join(store, gallery)
     names = store.labels.class_names[0] if store.labels.class_names and kind != "tags" else ()
     own = None if gallery is None else _places(store.ids, gallery.ids)
     made = (chosen or Protocol("", kind, ())).relevances(mine, theirs, own)
     return Trial(store.vectors, None if gallery is None else gallery.vectors, made, chosen, mine, names)
+
+
+def _by_probes(store: EmbeddingStore, gallery: EmbeddingStore | None, protocol: Protocol | None) -> Trial:
+    """Queries and items of one store, told apart by their place."""
+    if gallery is not None:
+        raise DataError(f"{store.folder} holds queries and their items; leave the gallery out")
+    labels, items = store.labels, len(store) - store.labels.probes
+    assert labels.values is not None
+    mine, theirs = labels.values[items:], labels.values[:items]
+    names = labels.class_names[0] if labels.class_names and labels.kind != "tags" else ()
+    made = (protocol or Protocol("", labels.kind, ())).relevances(mine, theirs, own_items(labels, items))  # type: ignore[arg-type]
+    return Trial(store.vectors[items:], store.items, made, protocol, mine, names)
 
 
 def _by_judgements(
@@ -108,7 +122,7 @@ def _by_judgements(
     more = 0 if distractors is None else len(distractors)
     made = {word: relevance_of(labels, len(store), word, more) for word in protocol.judgements}
     asked = _rows(store, [record.query for record in labels.judgements])
-    items = _with(store.vectors[: len(store) - labels.probes], distractors)
+    items = _with(store.items, distractors)
     return Trial(asked, items, _named(made), protocol, None, ())
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pertinent.engine.evaluate import Report, evaluate
 from pertinent.errors import DataError, StorageError
@@ -18,7 +19,9 @@ from pertinent.store import EmbeddingStore, StoreLabels
 
 
 def relevance_of(labels: StoreLabels, count: int, protocol: str | None = None, distractors: int = 0) -> Relevance:
-    """The Relevance of a store's items to its queries, which are the items themselves unless the labels are judged.
+    """The Relevance of a store's items to its queries.
+
+    Every item is a query, unless the labels are judged or the last `probes` pictures are queries only.
 
     Args:
         labels: of the store.
@@ -41,9 +44,37 @@ def relevance_of(labels: StoreLabels, count: int, protocol: str | None = None, d
         raise DataError(f"protocols and distractors belong to judged queries, these labels are of kind {labels.kind}")
     if labels.values is None or labels.kind == "none":
         raise DataError(f"the {count} items have no labels, so nothing can be measured; searching them works")
-    if labels.kind == "tree":
-        return Relevance.tree(labels.values)
-    return Relevance.classes(labels.values) if labels.kind == "classes" else Relevance.tags(labels.values)
+    made: dict[str, Callable[..., Relevance]] = {
+        "tree": Relevance.tree,
+        "classes": Relevance.classes,
+        "tags": Relevance.tags,
+    }
+    items = count - labels.probes
+    if not labels.probes:
+        return made[labels.kind](labels.values)
+    own = own_items(labels, items)
+    return made[labels.kind](labels.values[items:], labels.values[:items], query_positions=own)
+
+
+def own_items(labels: StoreLabels, items: int) -> NDArray[np.int64]:
+    """The item that is the same picture as each query-only one, `(probes,)`; -1 for none.
+
+    Args:
+        labels: not judged, with queries behind the items.
+        items: how many items there are.
+    """
+    own = np.full(labels.probes, -1, np.int64)
+    for copy in labels.judgements:
+        own[copy.query - items] = copy.junk[0]
+    return own
+
+
+def queries_of(store: EmbeddingStore) -> NDArray[np.int64]:
+    """Rows of a store that are queries, in the order of its Relevance."""
+    labels = store.labels
+    if labels.kind == "judged":
+        return np.array([record.query for record in labels.judgements], np.int64)
+    return np.arange(len(store) - labels.probes if labels.probes else 0, len(store))
 
 
 def measure(
@@ -52,16 +83,15 @@ def measure(
     """Rank the items of a store for each of its queries and measure; a query that is an item is left out by its index.
 
     Args:
-        store: with labels; every item is a query unless they are judged.
+        store: with labels.
         metrics: names, as for `evaluate`.
         similarity: as for `evaluate`.
         protocol: of judged labels, as for `relevance_of`.
     """
     labels, relevance = store.labels, relevance_of(store.labels, len(store), protocol)
     queries, gallery = store.vectors, None
-    if labels.kind == "judged":
-        queries = store.vectors[[record.query for record in labels.judgements]]
-        gallery = store.vectors[: relevance.n_items]
+    if labels.kind == "judged" or labels.probes:
+        queries, gallery = store.vectors[queries_of(store)], store.items
     return evaluate(queries, gallery, relevance=relevance, metrics=list(metrics), similarity=similarity)
 
 

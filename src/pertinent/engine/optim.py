@@ -116,22 +116,19 @@ def _group(named: list[tuple[str, nn.Parameter, float]], network: NetworkOptimis
 
 
 def set_training_mode(encoder: Encoder, train: TrainSettings, epoch: int) -> None:
-    """Put the encoder into the mode of an epoch: warm-up freezes the backbone whole, then BatchNorm as asked.
+    """Put the encoder into the mode of an epoch: warm-up freezes the weights of the backbone, BatchNorm is as asked.
 
     `freeze_stats` fixes the running statistics of the backbone's BatchNorm and lets its scale and shift learn;
-    `freeze` fixes those too.
+    `freeze` fixes those too. With `train` the statistics move in the warm-up as well, as in HIST and HAPPIER.
     """
     encoder.train()
     warm_up = epoch < train.warmup_epochs
     for parameter in encoder.backbone.parameters():
         parameter.requires_grad_(not warm_up)
-    if warm_up:
-        encoder.backbone.eval()
-        return
     if train.batch_norm == "train":
         return
     for module in encoder.backbone.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
             module.eval()
             for parameter in module.parameters():
-                parameter.requires_grad_(train.batch_norm == "freeze_stats")
+                parameter.requires_grad_(train.batch_norm == "freeze_stats" and not warm_up)

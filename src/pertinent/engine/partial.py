@@ -159,7 +159,7 @@ class PartialStore:
             vectors,
             [self.table.ids[row] for row in good.tolist()],
             places=[self.table.source.where(row) for row in good.tolist()],
-            labels=_keep(StoreLabels.of(self.table), len(self.table), good),
+            labels=labels_at(StoreLabels.of(self.table), len(self.table), good),
             encoder=self.key["encoder"],
             extra={"table": self.key["table"], "damaged": self.damaged, **facts},
         )
@@ -183,13 +183,15 @@ def _shares(count: int, window: int, processes: int) -> list[tuple[int, int]]:
     return list(zip([0, *ends], ends, strict=False))
 
 
-def _keep(labels: StoreLabels, count: int, rows: NDArray[np.int64]) -> StoreLabels:
+def labels_at(labels: StoreLabels, count: int, rows: NDArray[np.int64]) -> StoreLabels:
     """Labels of these rows out of `count`."""
+    probes = int(np.count_nonzero(rows >= count - labels.probes))
+    judgements = _renumber(labels.judgements, rows)
     if labels.kind == "judged":
-        probes = int(np.count_nonzero(rows >= count - labels.probes))
-        return StoreLabels("judged", None, judgements=_renumber(labels.judgements, rows), probes=probes)
+        return StoreLabels("judged", None, judgements=judgements, probes=probes)
     values = labels.values[rows] if labels.values is not None and labels.kind != "none" else None
-    return StoreLabels(labels.kind, values, labels.level_names, labels.class_names)
+    copies = [copy for copy in judgements if copy.junk]
+    return StoreLabels(labels.kind, values, labels.level_names, labels.class_names, copies, probes)
 
 
 def _renumber(judgements: Any, rows: NDArray[np.int64]) -> list[Judgement]:

@@ -80,9 +80,15 @@ PROTOCOLS: dict[str, Protocol] = {
         count_self=True,
     ),
     "happier/dyml": Protocol(
-        "HAPPIER and Dynamic Metric Learning on one test set of DyML; `overall` averages",
+        "HAPPIER and Dynamic Metric Learning on one test set of DyML-Vehicle or -Animal; `overall` averages",
         kind="tree",
         metrics=("asi", "asi.0", "ap", "ap@r", "p@1", "r@10", "r@20"),
+        count_self=True,
+    ),
+    "happier/dyml-product": Protocol(
+        "HAPPIER and Dynamic Metric Learning on DyML-Product, three levels in one test set; `overall` averages",
+        kind="tree",
+        metrics=("asi", "asi.0", "asi.1", "asi.2", "ap", "ap@r", "p@1", "r@10", "r@20"),
         count_self=True,
     ),
     "hyp2/flickr25k": _hyp2("Flickr-25k", 1000),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,9 @@ from pertinent.registry import Registry
 SUPPLIED = frozenset({"num_classes", "dim", "bits", "proxy_labels"})
 
 
+_LONG = re.compile(r"^bits=")
+
+
 class Open(Settings):
     """Settings whose further keys are options of the registered thing that they name."""
 
@@ -36,13 +40,18 @@ class Open(Settings):
 
 
 class DataSettings(Open):
-    """Which data set and splits; further keys are options of its reader."""
+    """Which data set and splits; further keys are options of its reader.
+
+    Every picture of `val` and of `test` is a query that searches among the others, unless `gallery` names the split in
+    which they search.
+    """
 
     name: str
     root: Path | None = None
     train: str = "train"
     val: str | None = None
     test: str = "test"
+    gallery: str | None = None
     on_error: Literal["raise", "skip"] = "raise"
     workers: int = Field(default=0, ge=0)
 
@@ -152,20 +161,26 @@ class TrainSettings(Settings):
 class EvaluateSettings(Settings):
     """What to measure; `select` decides which epoch is the best one when there is a validation split.
 
-    `protocol` says which judgements count, where the split has them; None is medium, or classic.
+    `similarity` is what rankings are by: cosine, dot, euclidean, or hamming for codes. `protocol` says which judgements
+    count, where the split has them; None is medium, or classic.
     """
 
     metrics: list[str] = Field(default_factory=lambda: ["hap", "asi", "ndcg", "ap", "ap@r", "r@1", "r@10", "p@10"])
     select: str = "hap"
+    similarity: Literal["cosine", "dot", "euclidean", "hamming"] = "cosine"
     protocol: Literal["easy", "medium", "hard", "classic"] | None = None
     batch_size: int = Field(default=128, ge=1)
 
 
 class Recipe(Settings):
-    """One training run, whole."""
+    """One training run, whole.
+
+    `description`, `expected` (the published result) and `time` (what a run takes) are for people.
+    """
 
     description: str = ""
     expected: str = ""
+    time: str = ""
     data: DataSettings
     model: ModelSettings = ModelSettings()
     preprocess: Preprocess | None = None
@@ -181,12 +196,14 @@ class Recipe(Settings):
 def load_recipe(name: str | Path, words: Sequence[str] = ()) -> Recipe:
     """Read a recipe by name or path, set `key=value` words in it, and check it whole.
 
+    The word `bits=48` is short for `model.dim=48`, as hashing methods speak.
+
     Raises:
         UnknownNameError: neither a file nor a recipe of ours.
         ConfigError: with every problem found, before any work.
     """
     path = _find(name)
-    values = apply_words(read_yaml(path), words)
+    values = apply_words(read_yaml(path), [_LONG.sub("model.dim=", word) for word in words])
     losses = values.get("losses") or {}
     if isinstance(losses, Mapping):
         values["losses"] = {key: loss for key, loss in losses.items() if loss is not None}

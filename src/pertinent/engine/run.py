@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from pertinent.data.concatenation import queries_and_items
 from pertinent.data.datasets import DATASETS
 from pertinent.data.table import Dataset, ImageTable
 from pertinent.engine.recipe import DataSettings, Recipe, load_recipe
@@ -90,9 +91,17 @@ def open_dataset(settings: DataSettings) -> Dataset:
     return dataset
 
 
-def open_split(settings: DataSettings, split: str) -> ImageTable:
-    """Read one split of a recipe's data set."""
-    return open_dataset(settings).split(split)
+def open_split(settings: DataSettings, split: str, dataset: Dataset | None = None) -> ImageTable:
+    """Read one split of a recipe's data set to be measured, with the items in which its pictures search.
+
+    Args:
+        settings: the recipe's.
+        split: `settings.val` or `settings.test`.
+        dataset: the reader, where it is built already.
+    """
+    dataset = dataset or open_dataset(settings)
+    table = dataset.split(split)
+    return table if settings.gallery is None else queries_and_items(table, dataset.split(settings.gallery))
 
 
 def require_free(run: Run, recipe: Recipe, resume: bool) -> None:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from pertinent.errors import StorageError
-from pertinent.index import Index
+from pertinent.index import Index, Where
 from pertinent.models.encoder import Encoder
 from pertinent.models.views import Views
 
@@ -20,26 +22,30 @@ class Searcher:
     encoder: Encoder
     index: Index
 
-    def search(self, pictures: Sequence[Path | str], k: int = 10) -> list[list[dict[str, Any]]]:
-        """Find the k items most like each picture: id, path, score and label words of each, best first.
+    def search(
+        self, pictures: Sequence[Path | str | Image.Image], k: int = 10, where: Where | None = None
+    ) -> list[list[dict[str, Any]]]:
+        """Find the k items most like each picture: id, path, score, label words and metadata of each, best first.
+
+        Args:
+            pictures: Q paths or pictures.
+            k: how many items.
+            where: which items may be found; all, when None. There may then be fewer than k.
 
         Raises:
             ImageError: a picture that cannot be read.
+            UnknownNameError: a label or a key of metadata that no item has.
         """
-        hits = self.index.search(self.encoder.embed(list(pictures)), k)
-        store = self.index.store
+        hits = self.index.search(self.encoder.embed(list(pictures)), k, where)
         return [
-            [
-                {
-                    "id": store.ids[place],
-                    "path": store.places[place],
-                    "score": round(float(score), 6),
-                    "labels": store.labels.words(place),
-                }
-                for place, score in zip(places, scores, strict=True)
-            ]
+            [self._hit(place, score) for place, score in zip(places, scores, strict=True) if place >= 0]
             for places, scores in zip(hits.positions.tolist(), hits.scores.tolist(), strict=True)
         ]
+
+    def _hit(self, position: int, score: float) -> dict[str, Any]:
+        item = self.index.item(position)
+        hit = {"id": item.id, "path": item.place, "score": round(score, 6), "labels": list(item.words)}
+        return {**hit, "metadata": dict(item.metadata)} if item.metadata else hit
 
 
 def open_searcher(target: Path, model: Path | None = None) -> Searcher:

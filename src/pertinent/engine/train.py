@@ -43,7 +43,8 @@ from pertinent.engine.memory import Memory
 from pertinent.engine.mining import Mining
 from pertinent.engine.optim import make_optimisers, set_training_mode
 from pertinent.engine.recipe import Recipe
-from pertinent.engine.run import Run, open_dataset, require_free
+from pertinent.engine.report import Report
+from pertinent.engine.run import Run, open_dataset, open_split, require_free
 from pertinent.engine.steps import Objective, gradients
 from pertinent.engine.telling import Teller
 from pertinent.errors import StorageError, TrainingError
@@ -152,8 +153,8 @@ class Trainer:
         data = self.recipe.data
         dataset = open_dataset(data)
         self.table = dataset.split(data.train)
-        self.val = dataset.split(data.val) if data.val else None
-        self.test = dataset.split(data.test)
+        self.val = open_split(data, data.val, dataset) if data.val else None
+        self.test = open_split(data, data.test, dataset)
         self.labels = torch.from_numpy(compact_labels(self.table))
         if self.world.leads:
             self.world.wait()
@@ -319,7 +320,7 @@ class Trainer:
 
     def _validate(self, table: ImageTable) -> dict[str, Any]:
         store = self._embed(table, "val", self.judged)
-        report = measure(store, self._metrics(), protocol=self.recipe.evaluate.protocol) if self.world.leads else None
+        report = self._measure(store) if self.world.leads else None
         mean = self.world.gather_objects(dict(report.mean) if report else {})[0]
         value = selected(mean, self.recipe.evaluate.select)
         better = value > self.best or not self.run.encoder("best").is_dir()
@@ -332,14 +333,16 @@ class Trainer:
         self.without_best = 0 if better else self.without_best + 1
         return {"metrics": mean, "value": value}
 
-    def _metrics(self) -> list[str]:
+    def _measure(self, store: EmbeddingStore) -> Report:
+        wanted = self.recipe.evaluate
         # The test split is measured by `select` too, so that one that does not fit the labels is told at the start.
-        return list(dict.fromkeys([*self.recipe.evaluate.metrics, self.recipe.evaluate.select]))
+        metrics = list(dict.fromkeys([*wanted.metrics, wanted.select]))
+        return measure(store, metrics, wanted.similarity, wanted.protocol)
 
     def _test(self, name: str, encoder: Encoder) -> None:
         store = self._embed(self.test, name, encoder)
         if self.world.leads:
-            report = measure(store, self._metrics(), protocol=self.recipe.evaluate.protocol)
+            report = self._measure(store)
             save_evaluation(self.run.evaluation(name), report, store)
             metrics, skipped = dict(report.mean), dict(report.skipped)
             self.tell({"event": "evaluation", "name": name, "metrics": metrics, "skipped": skipped})
