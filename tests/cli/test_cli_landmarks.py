@@ -156,8 +156,21 @@ def test_what_does_not_fit(call: Any, words: list[Any], more: list[Any], said: s
         (["--trfs", "Scale(9)"], "--transform is about pictures to embed; name them with --data"),
         (["--save-feats", "f"], "--save-feats is about pictures to embed"),
         (["--batch-size", 3], "--batch-size is about pictures to embed"),
-        (["--root", "x"], "--root and --option are about pictures to embed"),
+        (["--root", "x"], "--root, --option and --items are about pictures to embed"),
     ],
 )
 def test_what_is_about_pictures_to_embed(call: Any, finished_run: Run, more: list[Any], said: str):
     assert said in call("evaluate", finished_run.folder, *more, status=1).stderr
+
+
+def test_queries_search_in_a_split_of_their_own(call: Any, finished_run: Run, tmp_path: Path):
+    DATASETS.get("inshop").example(tmp_path / "shop")
+    words = ["inshop:query", "--root", "shop", "--items", "inshop:gallery"]
+    call("evaluate", finished_run.folder, "--data", *words, "--protocol", "hist/inshop", "--json", "a.json")
+    for split in ("query", "gallery"):
+        call("embed", finished_run.folder, f"inshop:{split}", "--root", "shop", "-o", split)
+    call("evaluate", "query", "--gallery", "gallery", "--protocol", "hist/inshop", "--json", "b.json")
+    assert read("a.json")["mean"] == pytest.approx(read("b.json")["mean"], nan_ok=True)
+    call("embed", finished_run.folder, *words, "-o", "both")
+    store = EmbeddingStore.open("both")
+    assert store.labels.probes == len(EmbeddingStore.open("query"))

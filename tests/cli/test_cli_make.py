@@ -61,8 +61,12 @@ def test_list_registered_things(call: Any, what: str):
 
 def test_list_recipes_and_backbones(call: Any):
     lines = call("list", "recipes").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == recipe_names()
-    assert all(len(line.split()) > 4 for line in lines)
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == recipe_names()
+    assert "HIST (CVPR 2022) on CUB-200-2011" in "\n".join(lines)
+    about = next(number for number, line in enumerate(lines) if line.startswith("hist/cub"))
+    assert lines[about + 1].strip() == "cub; hist; resnet50.tv_in1k"
+    assert lines[about + 2].strip().startswith("time: about 5 minutes on a recent GPU")
+    assert lines[about + 3].strip().startswith("expected: R@1 71.4")
     assert call("list", "backbones", "test_resnet*").stdout.split() == ["test_resnet"]
 
 

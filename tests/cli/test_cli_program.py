@@ -57,7 +57,10 @@ def test_fail(capsys: pytest.CaptureFixture[str]):
     assert capsys.readouterr() == ("", f"error: {'a long message ' * 20}\n")
 
 
-COMMANDS = ["demo", "train", "evaluate", "embed", "index", "search", "report", "check", "list"]
+COMMANDS = [
+    *("demo", "train", "sweep", "evaluate", "embed", "codes", "index", "search", "serve", "dedup", "report", "figures"),
+    *("check", "convert", "datasets", "list"),
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -200,66 +200,6 @@ def test_index_into_a_folder_of_a_kind(call: Any, finished_run: Run):
     assert "is no finished embedding store" in call("index", "nowhere", status=1).stderr
 
 
-# --- search
-
-
-def test_search_a_run(call: Any, finished_run: Run, pictures: Path):
-    picture = pictures / "test" / "warm" / "red" / "0.png"
-    lines = call("search", finished_run.folder, picture, "-k", 3).stdout.splitlines()
-    assert lines[0].strip() == str(picture)
-    assert lines[1].split() == ["score", "label", "picture"]
-    assert lines[2].split() == ["1.0000", "red", "<", "warm", str(picture)]
-    assert len(lines) == 5
-
-
-def test_paths_are_shown_as_they_are(call: Any, finished_run: Run, photos: Path):
-    odd = photos.rename(photos.with_name("[red] a:cat:b [bold]"))
-    assert f"in {odd}-s" in call("embed", finished_run.folder, odd, "-o", f"{odd}-s").stdout
-    assert f"in {odd}-i" in call("index", f"{odd}-s", "-o", f"{odd}-i").stdout
-    said = call("search", f"{odd}-i", odd / "1.png", "--model", finished_run.encoder("best")).stdout
-    assert said.count(str(odd / "1.png")) == 2
-    assert str(odd) in call("search", odd, odd / "1.png", status=1).stderr
-
-
-def test_search_in_json_lines(call: Any, finished_run: Run, pictures: Path):
-    found = [pictures / "test" / name / "1.png" for name in ("warm/red", "cold/blue")]
-    lines = call("search", finished_run.folder, *found, "--json", "-k", 2).stdout.splitlines()
-    answers = [json.loads(line) for line in lines]
-    assert [answer["query"] for answer in answers] == [str(path) for path in found]
-    assert [answer["hits"][0]["path"] for answer in answers] == [str(path) for path in found]
-    assert [len(answer["hits"]) for answer in answers] == [2, 2]
-
-
-def test_search_as_a_page(call: Any, finished_run: Run, pictures: Path):
-    picture = pictures / "val" / "warm" / "red" / "0.png"
-    assert "page deep/p.html" in call("search", finished_run.folder, picture, "--html", "deep/p.html").stdout
-    page = Path("deep/p.html").read_text()
-    assert "Found for 0.png" in page
-    assert page.count("data:image/") >= 11
-    assert "http://" not in page.replace("http://www.w3.org", "")
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["RUN", "none.png"], "error: none.png: no such file"),
-        (["RUN", "PICTURE", "PICTURE", "--html", "p.html"], "error: --html shows one picture, got 2"),
-        (["RUN/index", "PICTURE"], "name the encoder that made its vectors with --model"),
-        (["RUN/index", "PICTURE", "--model", "RUN/before"], "did not make the vectors of"),
-        (["RUN/index", "PICTURE", "--model", "RUN/best", "--html", "p.html"], "is no run (recipe.yaml is missing)"),
-        (["nowhere", "PICTURE"], "error: there is no folder nowhere"),
-    ],
-)
-def test_search_what_cannot_be(call: Any, finished_run: Run, pictures: Path, words: list[str], said: str):
-    picture = str(pictures / "val" / "warm" / "red" / "0.png")
-    filled = [word.replace("RUN", str(finished_run.folder)).replace("PICTURE", picture) for word in words]
-    assert said in call("search", *filled, status=1).stderr
-
-
-def test_search_for_no_results(call: Any, finished_run: Run):
-    assert "-k" in call("search", finished_run.folder, "a.png", "-k", 0, status=2).stderr
-
-
 # --- report
 
 
@@ -319,18 +259,3 @@ def test_embed_an_empty_folder(call: Any, finished_run: Run, tmp_path: Path):
 def test_embed_ignores_no_root(call: Any, finished_run: Run, photos: Path):
     said = call("embed", finished_run.folder, photos, "--root", "elsewhere", "-o", "s", status=1).stderr
     assert "is a folder by itself; leave out --root" in said
-
-
-def test_a_page_of_results_needs_a_run(call: Any, finished_run: Run, photos: Path):
-    words = [
-        "search",
-        finished_run.index,
-        photos / "0.png",
-        "--model",
-        finished_run.encoder("best"),
-        "--html",
-        "p.html",
-    ]
-    result = call(*words, status=1)
-    assert "is no run" in result.stderr
-    assert result.stdout == "", "that is said before the work"

@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from builders import run_recipe, write_pictures, write_recipe
+from builders import recipe_of, run_recipe, write_pictures, write_recipe
+from pertinent.engine.check import CHOSEN_ON_TEST, check_recipe
 from pertinent.engine.events import read_events
-from pertinent.engine.measure import load_evaluation
+from pertinent.engine.measure import load_evaluation, measure, save_evaluation
 from pertinent.engine.run import Run
-from pertinent.engine.search import open_searcher
 from pertinent.errors import InputError, StorageError
 from pertinent.report import collect
 from pertinent.report.collect import report_run
 from pertinent.report.content import ReportContent
-from pertinent.report.search_page import write_search_page
 from pertinent.store import EmbeddingStore, StoreLabels
 
 Collect = Callable[..., ReportContent]
@@ -151,8 +150,34 @@ def test_labels_of_the_other_kinds(contents: Collect, changed: Run, kind: Any):
         assert levels <= {0, 1}
         assert content.failures
     else:
-        assert levels == {None}
+        assert levels == ({0} if kind == "tags" else {None})
         assert content.failures == []
+
+
+def test_failures_of_pictures_with_several_tags(contents: Collect, changed: Run):
+    tags = np.zeros((12, 3), dtype=bool)
+    tags[:6, 0] = tags[4:, 1] = tags[::5, 2] = True
+    relabel(changed, StoreLabels("tags", tags, ["tag"], [["a", "b", "c"]]))
+    content = contents(changed)
+    assert len(content.failures) == 12
+    row = {name: place for place, name in enumerate(EmbeddingStore.open(changed.store("best")).ids)}
+    for example in content.failures:
+        for hit in example.hits["after training"]:
+            assert hit.level == int((tags[row[example.id]] & tags[row[hit.id]]).any())
+
+
+def test_queries_that_are_not_found(contents: Collect, changed: Run):
+    store = EmbeddingStore.open(changed.store("best"))
+    for name in ("before", "best"):
+        part = EmbeddingStore.open(changed.store(name))
+        labels = StoreLabels("classes", np.arange(12) % 3, ["kind"], [["a", "b", "c"]], probes=3)
+        made = EmbeddingStore.write(part.folder, np.array(part.vectors), part.ids, labels=labels, encoder=part.encoder)
+        save_evaluation(changed.evaluation(name), measure(made, ["r@1", "ap"]), made)
+    content = contents(changed)
+    assert {example.id for example in content.gallery} == set(store.ids[9:])
+    found = {hit.id for example in content.gallery for hit in example.hits["after training"]}
+    assert found <= set(store.ids[:9])
+    assert "3 queries, each ranked against 9 items." in content.summary
 
 
 def test_a_large_collection_is_sampled_alike_for_every_model(
@@ -230,19 +255,11 @@ def test_damaged_pictures_are_mentioned(contents: Collect, changed: Run):
     assert "1 damaged pictures were left out." in contents(changed).summary
 
 
-# --- the page of a search
-
-
-def test_search_page(finished_run: Run, pictures: Path, tmp_path: Path):
-    picture = pictures / "val" / "cold" / "cyan" / "0.png"
-    hits = open_searcher(finished_run.folder).search([picture], k=4)[0]
-    page = write_search_page(finished_run, picture, hits, tmp_path / "p.html").read_text()
-    for hit in hits:
-        assert hit["path"] in page
-    assert "Found for 0.png" in page
-
-
-def test_search_page_of_pictures_that_are_gone(finished_run: Run, pictures: Path, tmp_path: Path):
-    hits = [{"id": "test/none.png", "path": "x", "score": 1.0, "labels": []}]
-    with pytest.raises(StorageError, match=r"folder no longer holds 'test/none\.png'; embed and index it again"):
-        write_search_page(finished_run, pictures / "val" / "warm" / "red" / "0.png", hits, tmp_path / "p.html")
+def test_a_choice_on_the_test_split_is_told(contents: Collect, changed: Run, recipe_file: Path):
+    flattered = "The best epoch was chosen on the test split, as some papers do: these figures flatter it."
+    assert flattered not in contents(changed).summary
+    text = changed.recipe_path.read_text()
+    changed.recipe_path.write_text(text.replace("val: null", "val: test"))
+    assert flattered in contents(changed).summary
+    found = check_recipe(recipe_of(recipe_file, "data.val=test"))
+    assert [text for text in found.warnings if text == CHOSEN_ON_TEST]

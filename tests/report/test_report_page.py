@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pertinent.errors import StorageError
+from pertinent.errors import InputError, StorageError
 from pertinent.report.content import Example, Hit, MetricRow, ReportContent
 from pertinent.report.page import DASH, percent, score, write_report
 
@@ -245,3 +245,17 @@ def test_numbers() -> None:
         "−16.0",
         DASH,
     ]
+
+
+def test_queries_lead_to_the_search_page(write, make_content: MakeContent) -> None:
+    content = make_content(page="http://127.0.0.1:8000/")
+    odd = dataclasses.replace(content.failures[0], id="a b/ö&c#d.png")
+    page = write(dataclasses.replace(content, failures=[odd, *content.failures[1:]]))
+    links = [str(a["href"]) for a in page.all("a") if str(a["href"]).startswith("http")]
+    assert len(links) == len(content.failures) + len(content.gallery)
+    assert links[0] == "http://127.0.0.1:8000/#id=a%20b/%C3%B6%26c%23d.png"
+
+
+def test_the_search_page_is_on_the_web(make_content: MakeContent) -> None:
+    with pytest.raises(InputError, match=r"http://127\.0\.0\.1:8000; got 'javascript:alert"):
+        make_content(page="javascript:alert(1)")

@@ -10,7 +10,21 @@ from typing import NoReturn
 
 import typer
 
-from pertinent.cli import converting, datasets, embedding, evaluating, making, sweeping, using
+from pertinent.cli import (
+    codes,
+    converting,
+    datasets,
+    deduplicating,
+    embedding,
+    evaluating,
+    figures,
+    indexing,
+    making,
+    searching,
+    serving,
+    sweeping,
+    using,
+)
 from pertinent.errors import PertinentError
 
 app = typer.Typer(
@@ -48,9 +62,13 @@ for member in (
     sweeping.sweep,
     evaluating.evaluate,
     embedding.embed,
-    using.index,
-    using.search,
+    codes.codes,
+    indexing.index,
+    searching.search,
+    deduplicating.dedup,
+    serving.serve,
     using.report,
+    figures.figures,
     making.check,
     converting.convert,
 ):

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pertinent.models.views import Views
     from pertinent.store import EmbeddingStore
 
+Items = Annotated[
+    str | None, typer.Option(help="Where the pictures search: DATASET:SPLIT, or a folder; default among themselves.")
+]
 Transforms = Annotated[
     list[str] | None,
     typer.Option(
@@ -42,6 +45,7 @@ def embed(
     options: Annotated[
         list[str] | None, typer.Option("--option", help="Option of the data set as key=value; may be repeated.")
     ] = None,
+    items: Items = None,
     transform: Transforms = None,
     scales: Scales = None,
     merge: Merge = None,
@@ -55,6 +59,7 @@ def embed(
     kapture: Annotated[
         str | None, typer.Option(help="Also write global features of this name into the kapture at --root.")
     ] = None,
+    codes: Annotated[bool, typer.Option("--codes", help="Also write the signs as packed codes, codes.npy.")] = False,
 ) -> None:
     """Embed a folder of pictures, or a split of a data set, into a store; goes on where it was interrupted.
 
@@ -62,6 +67,8 @@ def embed(
     share the work under torchrun or accelerate launch.
     """
     from pertinent.cli import screen
+    from pertinent.cli.codes import about_codes
+    from pertinent.codes import write_codes
     from pertinent.engine.export import write_kapture, write_npy
 
     # What cannot be written is better said before the work.
@@ -71,7 +78,7 @@ def embed(
         raise InputError("--kapture writes into the kapture that is embedded; give kapture:all and --root")
     store = embed_source(
         model,
-        open_source(source, root, options or ()),
+        open_source(source, root, options or (), items),
         out,
         views=views_of(transform, scales, merge, merge_p),
         precision=precision,
@@ -87,6 +94,9 @@ def embed(
     if "cropped" in store.manifest:
         screen.out.print(f"{store.manifest['cropped']:,} pictures were cut to their boxes", soft_wrap=True)
     screen.out.print(f"{len(store):,} embeddings of {store.dim} numbers in {out}", soft_wrap=True)
+    if codes:
+        write_codes(store)
+        screen.out.print(about_codes(store), soft_wrap=True)
     for path in write_npy(store, npy) if npy is not None else ():
         screen.out.print(f"vectors in {path}", soft_wrap=True)
     if kapture is not None and root is not None:
@@ -160,8 +170,19 @@ def embed_source(
     return store if world.leads else None
 
 
-def open_source(source: str, root: Path | None, options: Sequence[str] = ()) -> ImageTable:
-    """The pictures of a folder, or of DATASET:SPLIT with the data set's options as `key=value` words."""
+def open_source(source: str, root: Path | None, options: Sequence[str] = (), items: str | None = None) -> ImageTable:
+    """The pictures of a folder, or of DATASET:SPLIT with the data set's options as `key=value` words.
+
+    With `items`, another source, they are queries that search in those.
+    """
+    from pertinent.data.concatenation import queries_and_items
+
+    if items is not None:
+        return queries_and_items(open_source(source, root, options), open_source(items, root, options))
+    return _open_one(source, root, options)
+
+
+def _open_one(source: str, root: Path | None, options: Sequence[str]) -> ImageTable:
     from pertinent.config import apply_words
     from pertinent.data.datasets import DATASETS
 

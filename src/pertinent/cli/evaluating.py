@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pertinent.cli.embedding import BatchSize, Merge, Power, Scales, Transforms, Workers, open_source, views_of
+from pertinent.cli.embedding import BatchSize, Items, Merge, Power, Scales, Transforms, Workers, open_source, views_of
 from pertinent.cli.features import measured_store
-from pertinent.cli.using import Fit, Stages, pipeline_of
+from pertinent.cli.indexing import Fit, Stages, pipeline_of
 from pertinent.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def evaluate(
     options: Annotated[
         list[str] | None, typer.Option("--option", help="Option of the data set as key=value; may be repeated.")
     ] = None,
+    items: Items = None,
     transform: Transforms = None,
     scales: Scales = None,
     merge: Merge = None,
@@ -78,6 +79,7 @@ def evaluate(
     """
     from pertinent.cli import screen
     from pertinent.engine.judging import make_trial
+    from pertinent.engine.recipe import EvaluateSettings
     from pertinent.engine.results import write_results
     from pertinent.engine.run import Run
     from pertinent.files import write_json
@@ -86,9 +88,11 @@ def evaluate(
     if detailed and save is None:
         raise InputError("--detailed is about the file of --json; name one, or leave it out")
     words, fit = stage_words(stages, fit, whiten, whitenp, whitenv, aqe, adba)
-    table = None if data is None else open_source(data, root, options or ())
-    if table is None and (root is not None or options):
-        raise InputError("--root and --option are about pictures to embed; name them with --data, or leave them out")
+    table = None if data is None else open_source(data, root, options or (), items)
+    if table is None and (root is not None or options or items):
+        raise InputError(
+            "--root, --option and --items are about pictures to embed; name them with --data, or leave them out"
+        )
     how = {"precision": precision, "device": device, "batch_size": batch_size, "workers": workers}
     views = views_of(transform, scales, merge, merge_p)
     with measured_store(target, table, save_feats, load_feats, views, how) as store:
@@ -97,14 +101,13 @@ def evaluate(
         other = EmbeddingStore.open(gallery) if gallery else None
         trial = make_trial(store, other, protocol, truth, EmbeddingStore.open(distractors) if distractors else None)
         is_run = data is None and (target / "recipe.yaml").is_file()
-        names = _metrics(metrics, trial, Run.open(target).recipe().evaluate.metrics if is_run else None)
+        of_run = Run.open(target).recipe().evaluate if is_run else EvaluateSettings()
+        names = _metrics(metrics, trial, of_run.metrics)
         if ranking is not None:
-            for option, value in {"--similarity": similarity, "--ties": ties, "--stages": words}.items():
-                if value is not None:
-                    raise InputError(f"{option} does not fit --ranking, whose order is given; leave it out")
+            _refuse({"--similarity": similarity, "--ties": ties, "--stages": words})
             reports = _of_ranking(ranking, trial, names, other or store)
         else:
-            reports = _of_vectors(trial, names, similarity, ties, pipeline_of(words, fit, store))
+            reports = _of_vectors(trial, names, similarity, ties, pipeline_of(words, fit, store), of_run.similarity)
         if words is not None:
             screen.out.print(next(iter(reports.values())).similarity, soft_wrap=True)
         if "cropped" in store.manifest:
@@ -151,9 +154,13 @@ def stage_words(
     return ", ".join(words), whiten
 
 
-def _metrics(given: str | None, trial: Trial, of_run: list[str] | None) -> list[str]:
-    from pertinent.engine.recipe import EvaluateSettings
+def _refuse(beside_ranking: Mapping[str, str | None]) -> None:
+    for option, value in beside_ranking.items():
+        if value is not None:
+            raise InputError(f"{option} does not fit --ranking, whose order is given; leave it out")
 
+
+def _metrics(given: str | None, trial: Trial, of_run: list[str]) -> list[str]:
     if given is not None:
         names = [name.strip() for name in given.split(",") if name.strip()]
         if not names:
@@ -161,15 +168,15 @@ def _metrics(given: str | None, trial: Trial, of_run: list[str] | None) -> list[
         return names
     if trial.protocol is not None and trial.protocol.metrics:
         return list(trial.protocol.metrics)
-    return of_run or EvaluateSettings().metrics
+    return of_run
 
 
 def _of_vectors(
-    trial: Trial, names: list[str], similarity: str | None, ties: str | None, pipeline: Any
+    trial: Trial, names: list[str], similarity: str | None, ties: str | None, pipeline: Any, usual: str
 ) -> Mapping[str, Report]:
     from pertinent.engine.evaluate import evaluate_all
 
-    wanted = trial.protocol.similarity if trial.protocol is not None else "cosine"
+    wanted = trial.protocol.similarity if trial.protocol is not None else usual
     if similarity is not None and trial.protocol is not None and similarity != wanted:
         raise InputError(f"the protocol ranks by {wanted}; leave --similarity {similarity} out, or the protocol")
     rule = ties if ties is not None else (trial.protocol.ties if trial.protocol is not None else None)

@@ -73,13 +73,18 @@ def _recipes() -> Iterable[tuple[str, str]]:
 
     for name in recipe_names():
         values = read_yaml(RECIPES / f"{name}.yaml")
-        yield name, str(values.get("description", ""))
+        losses = " + ".join(values["losses"])
+        lines = [values.get("description", ""), f"{values['data']['name']}; {losses}; {values['model']['backbone']}"]
+        lines += [f"{key}: {values[key]}" for key in ("time", "expected") if key in values]
+        yield name, "\n".join(lines)
 
 
 def _backbones(pattern: str) -> Iterable[tuple[str, str]]:
     import timm
 
-    return [(name, "") for name in timm.list_models(pattern)]
+    from pertinent.models.classic import NAMES
+
+    return [(name, "") for name in sorted({*timm.list_models(pattern), *(n for n in NAMES if fnmatch(n, pattern))})]
 
 
 def _models(pattern: str) -> Iterable[tuple[str, str]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -62,7 +64,7 @@ def train(
 def check(
     recipe: Annotated[str | None, typer.Argument(help="A recipe's name or a YAML file.")] = None,
     words: Words = None,
-    all_: Annotated[bool, typer.Option("--all", help="Check every recipe that comes with Pertinent.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Check every recipe of ours on its data set's example.")] = False,
     pictures: Annotated[bool, typer.Option(help="Also open every picture.")] = False,
 ) -> None:
     """Tell every problem of a recipe and its data at once, before any work."""
@@ -74,9 +76,7 @@ def check(
     if all_ == (recipe is not None):
         raise ConfigError(["give one recipe, or --all for every recipe that comes with Pertinent"], "check")
     if all_:
-        for name in recipe_names():
-            load_recipe(name)
-            out.print(f"{name}: settings are right")
+        _check_all(recipe_names())
         return
     assert recipe is not None
     found = check_recipe(load_recipe(recipe, words or []), pictures=pictures)
@@ -85,6 +85,22 @@ def check(
     if found.problems:
         raise ConfigError(found.problems, recipe)
     out.print(f"{recipe}: right; {found.summary}", soft_wrap=True)
+
+
+def _check_all(names: Sequence[str]) -> None:
+    """Every recipe with the example of its data set."""
+    from pertinent.cli.screen import out
+    from pertinent.engine.check import check_recipe
+    from pertinent.engine.example import example_recipe
+
+    problems = []
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            found = check_recipe(example_recipe(name, Path(folder)), pictures=True)
+        problems += [f"{name}: {problem}" for problem in found.problems]
+        out.print(f"{name}: {'wrong' if found.problems else 'right'} on the example of its data set", soft_wrap=True)
+    if problems:
+        raise ConfigError(problems, "check --all")
 
 
 def list_(

@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from pertinent import __version__
 from pertinent.data.table import ImageTable
 from pertinent.engine.events import read_events
-from pertinent.engine.measure import load_evaluation
+from pertinent.engine.measure import load_evaluation, queries_of, relevance_of
+from pertinent.engine.recipe import Recipe
 from pertinent.engine.run import Run, open_split
 from pertinent.errors import InputError, StorageError
 from pertinent.index import Index
+from pertinent.relevance import Relevance
 from pertinent.report.content import Curve, Example, Hit, MetricRow, ReportContent, Series
 from pertinent.report.page import write_report
-from pertinent.store import EmbeddingStore
+from pertinent.store import EmbeddingStore, StoreLabels
 
 TOP = 10
 FAILURES, GALLERY = 24, 24
@@ -31,7 +33,11 @@ SEARCHED = 2000
 
 
 def report_run(
-    run: Run, others: Mapping[str, Run] | None = None, name: str | None = None, path: Path | None = None
+    run: Run,
+    others: Mapping[str, Run] | None = None,
+    name: str | None = None,
+    path: Path | None = None,
+    page: str | None = None,
 ) -> Path:
     """Write the HTML report of a run.
 
@@ -40,9 +46,10 @@ def report_run(
         others: runs to put between, by the name to show.
         name: what to call the subject; default "after training".
         path: where; default `report.html` in the run folder.
+        page: address of the search page over the run, such as `http://127.0.0.1:8000`; queries then lead there.
 
     Raises:
-        InputError: two runs of one name.
+        InputError: two runs of one name, or no address.
         StorageError: the run is not finished, a compared run was measured on other pictures, or the data set no longer
             holds them.
     """
@@ -61,15 +68,16 @@ def report_run(
     shown = _Shown(models, subject, pictures)
     content = ReportContent(
         title=f"{recipe.data.name}: {Path(run.folder).name}",
-        summary=_summary(models, subject, recipe.description),
+        summary=[*_summary(models, subject, recipe.description), *_doubts(recipe)],
         models=list(models),
-        levels=list(models[subject].store.labels.level_names),
+        levels=_levels(models[subject].store.labels),
         metrics=_metrics(models),
         curves=_curves({subject: run} | dict(others or {})),
         failures=shown.failures(),
         gallery=shown.gallery(),
         facts=_facts(run, models[subject]),
         commands=_commands(run),
+        page=page,
     )
     return write_report(content, path or run.report)
 
@@ -82,19 +90,23 @@ class _Model:
             raise StorageError(f"{run.folder} has no evaluation of '{encoder}' yet; let its training end first")
         self.evaluation = load_evaluation(run.evaluation(encoder))
         self.store = EmbeddingStore.open(run.store(encoder))
+        self.queries = queries_of(self.store)
 
     def mean(self, metric: str) -> float | None:
         value: float | None = self.evaluation["mean"].get(metric)
         return value
 
     def value(self, metric: str, query: int) -> float | None:
+        """What a metric says of a query, which are counted from 0."""
         values = self.evaluation["per_query"].get(metric)
         return None if values is None else float(values[query])
 
     def top(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Scores and positions of the first items of each row, the row itself left out by its index."""
-        hits = Index.build(self.store).search(np.asarray(self.store.vectors[rows]), k=TOP + 1)
-        scores = np.empty((len(rows), min(TOP, len(self.store) - 1)), np.float32)
+        index = Index.build(self.store)
+        hits = index.search(np.asarray(self.store.vectors[rows]), k=TOP + 1)
+        own = int((rows < len(index)).any())
+        scores = np.empty((len(rows), min(TOP, len(index) - own)), np.float32)
         places = np.empty(scores.shape, np.int64)
         for i, row in enumerate(rows.tolist()):
             others = np.flatnonzero(hits.positions[i] != row)[: scores.shape[1]]
@@ -111,12 +123,9 @@ class _Shown:
     pictures: ImageTable
 
     @cached_property
-    def labels(self) -> NDArray[np.int64] | None:
-        labels = self.models[self.subject].store.labels
-        if labels.kind not in ("classes", "tree") or labels.values is None:
-            return None
-        values: NDArray[np.int64] = labels.values.reshape(len(labels.values), -1)
-        return values
+    def relevance(self) -> Relevance | None:
+        store = self.models[self.subject].store
+        return None if store.labels.kind == "none" else relevance_of(store.labels, len(store))
 
     @cached_property
     def rows_by_id(self) -> dict[str, int]:
@@ -124,57 +133,59 @@ class _Shown:
 
     def failures(self) -> list[Example]:
         """Queries of the subject whose first results are the least related, worst first."""
-        if self.labels is None:
+        if self.relevance is None:
             return []
-        rows = self._sample(SEARCHED)
-        has_positive = (self._sizes()[rows] > 1) & (self.labels[rows, 0] >= 0)
-        rows = rows[has_positive]
-        if not len(rows):
+        queries = self._sample(SEARCHED)
+        found = [self.relevance.positives(slice(query, query + 1)).levels for query in queries.tolist()]
+        # Who has no equal cannot be answered better.
+        queries = queries[[bool((levels == self.relevance.levels).any()) for levels in found]]
+        if not len(queries):
             return []
-        levels = self._levels(rows, self.models[self.subject].top(rows)[1])
+        subject = self.models[self.subject]
+        levels = self._levels(queries, subject.top(subject.queries[queries])[1])
         # A wrong first result weighs more than a wrong tenth one.
         discount = 1 / np.log2(np.arange(levels.shape[1]) + 2)
-        severity = ((self.labels.shape[1] - levels) * discount).sum(1)
+        severity = ((self.relevance.levels - levels) * discount).sum(1)
         worst = np.argsort(-severity, kind="stable")[:FAILURES]
-        return self._examples(rows[worst])
+        return self._examples(queries[worst])
 
     def gallery(self) -> list[Example]:
         """The same fixed sample whatever the models did."""
         return self._examples(self._sample(GALLERY, seed=1))
 
     def _sample(self, count: int, seed: int = 0) -> NDArray[np.int64]:
-        total = len(self.models[self.subject].store)
+        """Numbers of queries."""
+        total = len(self.models[self.subject].queries)
         if total <= count:
             return np.arange(total)
         return np.sort(np.random.default_rng(seed).choice(total, count, replace=False))
 
-    def _sizes(self) -> NDArray[np.int64]:
-        assert self.labels is not None
-        _, inverse, counts = np.unique(self.labels[:, 0], return_inverse=True, return_counts=True)
-        sizes: NDArray[np.int64] = counts[inverse]
-        return sizes
-
-    def _levels(self, rows: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
-        assert self.labels is not None
-        same = self.labels[rows][:, None, :] == self.labels[places]
-        levels: NDArray[np.int64] = (same & (self.labels[places] >= 0)).sum(2)
+    def _levels(self, queries: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Levels `(Q, K)` of items to queries; junk counts as unrelated."""
+        assert self.relevance is not None
+        levels = np.zeros(places.shape, np.int64)
+        for row, query in enumerate(queries.tolist()):
+            positives = self.relevance.positives(slice(query, query + 1))
+            known = dict(zip(positives.lists.ids.tolist(), positives.levels.tolist(), strict=True))
+            levels[row] = [known.get(place, 0) for place in places[row].tolist()]
         return levels
 
-    def _examples(self, rows: NDArray[np.int64]) -> list[Example]:
+    def _examples(self, queries: NDArray[np.int64]) -> list[Example]:
+        rows = self.models[self.subject].queries[queries]
         tops = {name: model.top(rows) for name, model in self.models.items()}
         store = self.models[self.subject].store
         examples = []
-        for number, row in enumerate(rows.tolist()):
-            hits = {name: self._hits(row, scores[number], places[number]) for name, (scores, places) in tops.items()}
-            value = {name: model.value("hap", row) for name, model in self.models.items()}
+        for number, (query, row) in enumerate(zip(queries.tolist(), rows.tolist(), strict=True)):
+            hits = {name: self._hits(query, scores[number], places[number]) for name, (scores, places) in tops.items()}
+            value = {name: model.value("hap", query) for name, model in self.models.items()}
             image = self._image(store.ids[row])
             examples.append(Example(store.ids[row], store.places[row], store.labels.words(row), image, hits, value))
         return examples
 
-    def _hits(self, row: int, scores: NDArray[np.float32], places: NDArray[np.int64]) -> list[Hit]:
+    def _hits(self, query: int, scores: NDArray[np.float32], places: NDArray[np.int64]) -> list[Hit]:
         store = self.models[self.subject].store
-        known = self.labels is not None
-        levels = self._levels(np.array([row]), places[None])[0].tolist() if known else [None] * len(places)
+        known = self.relevance is not None
+        levels = self._levels(np.array([query]), places[None])[0].tolist() if known else [None] * len(places)
         return [
             Hit(store.ids[p], store.places[p], store.labels.words(p), float(s), level, self._image(store.ids[p]))
             for p, s, level in zip(places.tolist(), scores.tolist(), levels, strict=True)
@@ -194,12 +205,23 @@ def _require_same_pictures(models: Mapping[str, _Model]) -> None:
             )
 
 
+def _doubts(recipe: Recipe) -> list[str]:
+    chosen = recipe.data.val == recipe.data.test
+    return (
+        ["The best epoch was chosen on the test split, as some papers do: these figures flatter it."] if chosen else []
+    )
+
+
+def _levels(labels: StoreLabels) -> list[str]:
+    return ["relevant"] if labels.kind == "judged" else list(labels.level_names)
+
+
 def _summary(models: Mapping[str, _Model], subject: str, description: str) -> list[str]:
     sentences = [description] if description else []
     evaluation = models[subject].evaluation
-    sentences.append(
-        f"{evaluation['n_queries']:,} queries, each ranked against the other {evaluation['n_items'] - 1:,} pictures."
-    )
+    parted = models[subject].store.labels.probes
+    others = f"{evaluation['n_items']:,} items" if parted else f"the other {evaluation['n_items'] - 1:,} pictures"
+    sentences.append(f"{evaluation['n_queries']:,} queries, each ranked against {others}.")
     if evaluation["damaged"]:
         sentences.append(f"{len(evaluation['damaged'])} damaged pictures were left out.")
     return sentences

@@ -16,7 +16,7 @@ class Hit:
     """One result of a query: its picture, label words (finest first), score and severity.
 
     `level` is the number of label levels shared with the query: the number of levels for the same finest class,
-    0 for an unrelated picture, None where the labels are unknown.
+    0 for an unrelated picture, None where the labels are unknown. `image` is None where there is no picture to show.
     """
 
     id: str
@@ -24,7 +24,7 @@ class Hit:
     words: Sequence[str]
     score: float
     level: int | None
-    image: Image.Image
+    image: Image.Image | None
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,12 @@ class ReportContent:
 
     The first of `models` is what the others are compared with, the last is the subject. `levels` names the label
     levels from fine to coarse, such as `["character", "script"]`. The first of `metrics` is the headline. `failures`
-    come most severe first; `gallery` is a fixed sample; `commands` are pairs of purpose and command line.
+    come most severe first; `gallery` is a fixed sample; `commands` are pairs of purpose and command line. `page` is
+    where a search page serves the same items, such as `http://127.0.0.1:8000`: queries then lead there.
 
     Raises:
-        InputError: no model or a repeated one, a value or a result of a model that `models` does not name, or a hit
-            whose level lies outside 0..L.
+        InputError: no model or a repeated one, a value or a result of a model that `models` does not name, a hit
+            whose level lies outside 0..L, or a page that is no address of the web.
     """
 
     title: str
@@ -101,10 +102,13 @@ class ReportContent:
     gallery: Sequence[Example] = ()
     facts: Sequence[tuple[str, str]] = ()
     commands: Sequence[tuple[str, str]] = ()
+    page: str | None = None
 
     def __post_init__(self) -> None:
         if not self.models or len(set(self.models)) < len(self.models):
             raise InputError(f"models must be one or more distinct names, got {list(self.models)!r}")
+        if self.page is not None and not self.page.startswith(("http://", "https://")):
+            raise InputError(f"expected the address of a search page, such as http://127.0.0.1:8000; got {self.page!r}")
         for what, name in self._named_models():
             if name not in self.models:
                 raise InputError(f"{what}: no model is called {name!r}{suggest(name, list(self.models))}")
