@@ -103,7 +103,7 @@ def test_a_leak_with_another_label_comes_first_and_fails(call: Any, made: Path):
     line = next(line for line in result.stdout.splitlines() if line.startswith("1.0000"))
     assert line.split()[1:] == ["other", "s-test:other/<b>x.png", "sign", "s-train:sign/07.png", *line.split()[5:]]
     assert "leak, other label, same file" in line
-    assert "1 groups, the largest of 2; 1 pictures to drop" in result.stdout
+    assert "groups: 1, the largest of 2; pictures to drop: 1" in result.stdout
     assert Path("drop.txt").read_text() == "s-train\tsign/07.png\n"
     page = Path("deep/d.html").read_text()
     assert asks_nobody(page)

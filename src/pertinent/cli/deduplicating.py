@@ -133,7 +133,7 @@ def show(found: Duplicates) -> None:
         screen.out.print(f"{len(found.pairs):,} of {found.n_pairs:,} pairs are listed; groups and counts are of all")
     largest = max((len(group.members) for group in found.groups), default=0)
     screen.out.print(
-        f"{len(found.groups):,} groups, the largest of {largest:,}; {len(found.dropped):,} pictures to drop"
+        f"groups: {len(found.groups):,}, the largest of {largest:,}; pictures to drop: {len(found.dropped):,}"
         if found.groups
         else "no near duplicates"
     )
