@@ -67,6 +67,11 @@ def test_list_recipes_and_backbones(call: Any):
     assert lines[about + 1].strip() == "cub; hist; resnet50.tv_in1k"
     assert lines[about + 2].strip().startswith("time: about 5 minutes on a recent GPU")
     assert lines[about + 3].strip().startswith("expected: R@1 71.4")
+    commands = [line.split("run: ")[1].strip() for line in lines if line.strip().startswith("run: ")]
+    assert len(commands) == len(recipe_names())
+    assert "pertinent train hist/cub data.root=data" in commands
+    assert "pertinent train happier/folder data.root=FOLDER" in commands
+    assert "pertinent train hist/glyphs" in commands
     assert call("list", "backbones", "test_resnet*").stdout.split() == ["test_resnet"]
 
 

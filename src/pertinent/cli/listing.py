@@ -69,6 +69,7 @@ def _protocols() -> Iterable[tuple[str, str]]:
 
 def _recipes() -> Iterable[tuple[str, str]]:
     from pertinent.config import read_yaml
+    from pertinent.data.datasets import DATASETS
     from pertinent.recipes import RECIPES, recipe_names
 
     for name in recipe_names():
@@ -76,6 +77,10 @@ def _recipes() -> Iterable[tuple[str, str]]:
         losses = " + ".join(values["losses"])
         lines = [values.get("description", ""), f"{values['data']['name']}; {losses}; {values['model']['backbone']}"]
         lines += [f"{key}: {values[key]}" for key in ("time", "expected") if key in values]
+        wanted = DATASETS.options(values["data"]["name"]).get("root")
+        needed = wanted is not None and wanted.default is wanted.empty
+        root = f" data.root={values['data'].get('root', 'FOLDER')}" if needed else ""
+        lines.append(f"run: pertinent train {name}{root}")
         yield name, "\n".join(lines)
 
 
