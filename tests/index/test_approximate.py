@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -153,3 +154,24 @@ def test_without_the_library(kind: str, monkeypatch: pytest.MonkeyPatch):
 def test_options_out_of_range(kind: str, options: dict[str, Any], said: str):
     with pytest.raises(InputError, match=said):
         build(kind, **options)
+
+
+BESIDE_TORCH_UTILS = """
+import subprocess
+import sys
+import faiss.contrib.torch_utils
+import numpy as np
+from pertinent.index import INDEXES
+
+for kind in ("hnsw", "ivf_flat", "ivf_pq", "binary_hnsw", "binary_ivf"):
+    vectors = np.random.default_rng(0).standard_normal((300, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    scores, positions = INDEXES.build(kind, vectors=vectors).search(vectors[:5], 1)
+    assert positions.ravel().tolist() == [0, 1, 2, 3, 4], (kind, positions)
+"""
+
+
+def test_beside_what_replaces_the_methods_of_faiss():
+    """pytorch-metric-learning imports faiss.contrib.torch_utils, for the whole process."""
+    done = subprocess.run([sys.executable, "-c", BESIDE_TORCH_UTILS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

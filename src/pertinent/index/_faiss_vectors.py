@@ -80,7 +80,14 @@ def probe(index: Any, probes: int, queries: Vectors, k: int, allowed: NDArray[np
     how = faiss.SearchParametersIVF(nprobe=widened(probes, allowed, index.nlist))
     if allowed is not None:
         how.sel, _bits = selector(allowed)
-    found: Found = index.search(np.ascontiguousarray(queries), k, params=how)
+    return search(index, queries, k, how)
+
+
+def search(index: Any, queries: Vectors, k: int, how: Any) -> Found:
+    """What faiss finds with these parameters: scores and positions."""
+    # pytorch-metric-learning has faiss's methods replaced by ones for tensors, which take no parameters.
+    own = getattr(index, "search_numpy", index.search)
+    found: Found = own(np.ascontiguousarray(queries), k, params=how)
     return found
 
 

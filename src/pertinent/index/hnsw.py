@@ -10,7 +10,18 @@ from numpy.typing import NDArray
 
 from pertinent.index._coded import check_whole
 from pertinent.index._faiss import load_faiss
-from pertinent.index._faiss_vectors import Found, Vectors, look_into, ordered, over, read, selector, widened, write
+from pertinent.index._faiss_vectors import (
+    Found,
+    Vectors,
+    look_into,
+    ordered,
+    over,
+    read,
+    search,
+    selector,
+    widened,
+    write,
+)
 
 __all__ = ["HNSWIndex"]
 
@@ -83,7 +94,7 @@ class HNSWIndex:
         how = faiss.SearchParametersHNSW(efSearch=widened(max(self.width, k), allowed, len(self.vectors)))
         if allowed is not None:
             how.sel, _bits = selector(allowed)
-        found = self.index.search(np.ascontiguousarray(queries), k, params=how)
+        found = search(self.index, queries, k, how)
         return ordered(found, queries, self.vectors, k, allowed)
 
     @property
