@@ -652,6 +652,7 @@ def test_the_token_is_asked_for(opener: Opener, collection: Path):
         assert not any(TOKEN in request.url for request in watched.requests)
         page.evaluate("sessionStorage.clear()")
         page.reload()
+        expect(page.get_by_role("dialog", name="A token is needed")).to_be_visible()
         page.keyboard.press("Escape")
         expect(page.get_by_role("alert")).to_contain_text("This collection needs a token")
         watched.errors = [error for error in watched.errors if "401" not in error]
