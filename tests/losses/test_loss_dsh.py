@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from code_batches import CLASSES, REF_TAGS, TAGS, batch
+from torch import Tensor
 
 from pertinent.errors import InputError
 from pertinent.losses import DSHLoss
-
-TAGS = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 0], [1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 0, 0]]).bool()
-REF_TAGS = torch.tensor([[1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0], [0, 1, 1, 0]]).bool()
-CLASSES = torch.tensor([0, 1, 0, -1, 2, 1])
-
-
-def batch(count: int = 6, bits: int = 5, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, bits, dtype=torch.float64, generator=generator).requires_grad_()
 
 
 def literal(x: Tensor, tags: Tensor, z: Tensor, z_tags: Tensor, same: bool) -> Tensor:
@@ -38,30 +30,6 @@ def test_is_the_literal_sum() -> None:
     assert float(sum(loss.components.values())) == pytest.approx(loss(x, TAGS).item())
     assert not any(term.requires_grad for term in loss.components.values())
     torch.testing.assert_close(loss(x, TAGS, None, z, REF_TAGS), literal(x, TAGS, z, REF_TAGS, False))
-
-
-def test_classes_are_single_tags_and_unlabelled_rows_are_out() -> None:
-    loss, x, known = DSHLoss().double(), batch(), CLASSES >= 0
-    tags = nn.functional.one_hot(CLASSES[known], 4).bool()
-    tree = torch.stack([CLASSES, CLASSES.clamp(min=0) // 2], dim=1)
-    torch.testing.assert_close(loss(x, CLASSES), loss(x[known], tags))
-    torch.testing.assert_close(loss(x, tree), loss(x, CLASSES))
-
-
-def test_gradcheck() -> None:
-    loss, z = DSHLoss().double(), batch(4, seed=1)
-    assert torch.autograd.gradcheck(lambda x: loss(x, TAGS), (batch(seed=2),))
-    assert torch.autograd.gradcheck(lambda x, y: loss(x, TAGS, None, y, REF_TAGS), (batch(seed=2), z))
-
-
-@pytest.mark.parametrize("bits", [1, 1000])
-@pytest.mark.parametrize("tags", [TAGS, TAGS & False, TAGS | True, TAGS[:1], TAGS[:0]], ids=str)
-def test_any_tags_and_bits(tags: Tensor, bits: int) -> None:
-    for x in (batch(len(tags), bits), torch.zeros(len(tags), bits, requires_grad=True)):
-        value = DSHLoss()(x, tags)
-        value.backward()
-        assert value.isfinite()
-        assert x.grad.isfinite().all()
 
 
 def test_is_the_mean_over_pairs_of_the_papers_loss() -> None:

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from code_batches import CENTRE_TAGS as TAGS
+from code_batches import CLASSES, batch
 from torch import Tensor, nn
 
 from pertinent.errors import InputError
 from pertinent.losses import GreedyHashLoss
-
-TAGS = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 0], [1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 0, 1]]).bool()
-CLASSES = torch.tensor([0, 1, 0, -1, 2, 1])
-
-
-def batch(count: int = 6, bits: int = 5, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, bits, dtype=torch.float64, generator=generator).requires_grad_()
 
 
 def build() -> GreedyHashLoss:
@@ -83,20 +77,6 @@ def test_classes_are_single_tags_and_unlabelled_rows_are_out() -> None:
     tree = torch.stack([CLASSES, CLASSES.clamp(min=0) // 2], dim=1)
     torch.testing.assert_close(loss(x, tree), loss(x, CLASSES))
     torch.testing.assert_close(loss(x, CLASSES), loss(x[known], CLASSES[known]))
-
-
-@pytest.mark.parametrize(("classes", "bits"), [(1, 1), (7, 1), (2, 1), (40, 5), (4, 1000), (300, 12)])
-def test_any_number_of_classes_and_bits(classes: int, bits: int) -> None:
-    loss = GreedyHashLoss(classes, bits)
-    tags = torch.zeros(4, classes, dtype=torch.bool)
-    tags[0], tags[1, 0], tags[2, -1] = True, True, True
-    for labels in (tags, tags & False, tags[:, 0].long() * (classes - 1), torch.full((4,), -1)):
-        for x in (batch(4, bits).detach().float().requires_grad_(), torch.zeros(4, bits, requires_grad=True)):
-            value = loss(x, labels)
-            value.backward()
-            assert value.isfinite()
-            assert x.grad.isfinite().all()
-    assert loss(batch(0, bits), tags[:0]) == 0
 
 
 def test_wrong_calls() -> None:

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from code_batches import CENTRE_TAGS as TAGS
+from code_batches import CLASSES, batch
 
 from pertinent.errors import InputError
 from pertinent.losses import OrthoHashLoss
-
-TAGS = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 0], [1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 0, 1]]).bool()
-CLASSES = torch.tensor([0, 1, 0, -1, 2, 1])
-
-
-def batch(count: int = 6, bits: int = 5, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, bits, dtype=torch.float64, generator=generator).requires_grad_()
 
 
 @pytest.mark.parametrize("kind", ["cos", "arc"])
@@ -49,30 +42,6 @@ def test_codes_are_orthogonal(classes: int, bits: int) -> None:
 def test_lengths_do_not_matter() -> None:
     loss, x = OrthoHashLoss(4, 5).double(), batch()
     torch.testing.assert_close(loss(3 * x, TAGS), loss(x, TAGS))
-
-
-def test_classes_are_single_tags_and_unlabelled_rows_are_out() -> None:
-    torch.manual_seed(0)
-    loss, x, known = OrthoHashLoss(4, 5).double(), batch(), CLASSES >= 0
-    tree = torch.stack([CLASSES, CLASSES.clamp(min=0) // 2], dim=1)
-    torch.testing.assert_close(loss(x, tree), loss(x, CLASSES))
-    torch.testing.assert_close(loss(x, CLASSES), loss(x[known], CLASSES[known]))
-    tags = CLASSES[:, None] == torch.arange(4)
-    torch.testing.assert_close(loss(x, CLASSES), loss(x, tags))
-
-
-@pytest.mark.parametrize(("classes", "bits"), [(1, 1), (7, 1), (2, 1), (40, 5), (4, 1000), (300, 12)])
-def test_any_number_of_classes_and_bits(classes: int, bits: int) -> None:
-    loss = OrthoHashLoss(classes, bits)
-    tags = torch.zeros(4, classes, dtype=torch.bool)
-    tags[0], tags[1, 0], tags[2, -1] = True, True, True
-    for labels in (tags, tags & False, tags[:, 0].long() * (classes - 1), torch.full((4,), -1)):
-        for x in (batch(4, bits).detach().float().requires_grad_(), torch.zeros(4, bits, requires_grad=True)):
-            value = loss(x, labels)
-            value.backward()
-            assert value.isfinite()
-            assert x.grad.isfinite().all()
-    assert loss(batch(0, bits), tags[:0]) == 0
 
 
 def test_wrong_calls() -> None:
