@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pertinent.errors import InputError
+from pertinent.errors import InputError, StorageError
 from pertinent.functional.neighbours import NOBODY, blocks
 
 if TYPE_CHECKING:
@@ -134,3 +134,33 @@ def is_ours(mark: Any, identity: str | None = None) -> bool:
     """Whether what a table says of itself is the mark of an index, or of the one of this identity."""
     ours = isinstance(mark, dict) and isinstance(mark.get(MARK), dict)
     return ours and identity in (None, mark[MARK].get("identity"))
+
+
+def is_replaced(mark: Any, replace: bool | str, shown: str, what: str) -> bool:
+    """Whether there is a table that a new index is to replace.
+
+    Args:
+        mark: what the table says of itself; None where there is no table.
+        replace: true for any index, or the identity of the one to replace.
+        shown: the table's URL, without secrets.
+        what: what the database calls a table.
+
+    Raises:
+        StorageError: there is one that is not to be replaced.
+    """
+    if mark is None:
+        return False
+    if not is_ours(mark):
+        raise StorageError(f"{shown}: a {what} of that name is not an index of Pertinent; choose another name")
+    if replace is not True and not (replace and is_ours(mark, str(replace))):
+        raise StorageError(
+            f"{shown}: the {what} holds an index already; choose another name, or replace it with replace=true"
+        )
+    return True
+
+
+def check_mark(mark: Any, identity: str, dim: int, shown: str, what: str) -> None:
+    """Raise StorageError unless a table's mark is that of the index of this identity and dimension."""
+    if not is_ours(mark, identity) or mark[MARK].get("dim") != dim:
+        found = "is missing" if mark is None else "holds something else than this index"
+        raise StorageError(f"{shown}: the {what} {found}; build the index again")

@@ -12,9 +12,19 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from pertinent.errors import InputError, StorageError
+from pertinent.errors import InputError
 from pertinent.functional.neighbours import blocks
-from pertinent.index._live import MARK, Found, Graph, Progress, Rows, check_vectors, check_where, is_ours
+from pertinent.index._live import (
+    MARK,
+    Found,
+    Graph,
+    Progress,
+    Rows,
+    check_mark,
+    check_vectors,
+    check_where,
+    is_replaced,
+)
 from pertinent.index._milvus import LOAD_SECONDS, Address, Server
 from pertinent.index._milvus_search import MOST, SECONDS, Search, batch_size, pair
 from pertinent.index._where import Value, Where
@@ -93,9 +103,7 @@ class MilvusIndex:
         index = cls.__new__(cls)
         index._hold(url, Graph(**graph), identity, vectors.shape[1])
         mark = index.server.run("looking for the collection", index._mark)
-        if not is_ours(mark, identity) or mark[MARK].get("dim") != index.dim:
-            found = "is missing" if mark is None else "holds something else than this index"
-            raise StorageError(f"{index.address.shown}: the collection {found}; build the index again")
+        check_mark(mark, identity, index.dim, index.address.shown, "collection")
         index.server.run("loading the collection", lambda client: index.server.load())  # noqa: ARG005
         return index
 
@@ -160,19 +168,7 @@ class MilvusIndex:
 
     def _check_free(self, client: Any, replace: bool | str) -> bool:
         """Whether there is a collection that is to be replaced; raises StorageError for one that is not."""
-        mark = self._mark(client)
-        if mark is None:
-            return False
-        if not is_ours(mark):
-            raise StorageError(
-                f"{self.address.shown}: a collection of that name is not an index of Pertinent; choose another name"
-            )
-        if replace is not True and not (replace and is_ours(mark, str(replace))):
-            raise StorageError(
-                f"{self.address.shown}: the collection holds an index already; choose another name, or replace it "
-                "with replace=true"
-            )
-        return True
+        return is_replaced(self._mark(client), replace, self.address.shown, "collection")
 
     def _build(self, client: Any, rows: Rows, replace: bool | str, progress: Progress | None) -> None:
         """Beside an older collection, which others can search until the new one takes its name."""

@@ -11,8 +11,18 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from pertinent.errors import InputError, StorageError
-from pertinent.index._live import MARK, Found, Graph, Progress, Rows, check_vectors, check_where, is_ours
+from pertinent.errors import InputError
+from pertinent.index._live import (
+    MARK,
+    Found,
+    Graph,
+    Progress,
+    Rows,
+    check_mark,
+    check_vectors,
+    check_where,
+    is_replaced,
+)
 from pertinent.index._postgresql import Server, postgresql_url, statement
 from pertinent.index._postgresql_search import GRAPH_DIM, HALF, HALF_DIM, Search, compared
 from pertinent.index._url import without_secrets
@@ -97,9 +107,7 @@ class PostgresqlIndex:
         index = cls.__new__(cls)
         index._hold(url, Graph(**graph), identity, vectors.shape[1])
         mark = index.server.run("looking for the table", index._mark)
-        if not is_ours(mark, identity) or mark[MARK].get("dim") != index.dim:
-            found = "is missing" if mark is None else "holds something else than this index"
-            raise StorageError(f"{without_secrets(url)}: the table {found}; build the index again")
+        check_mark(mark, identity, index.dim, index.url, "table")
         return index
 
     def _hold(self, url: str, graph: Graph, identity: str, dim: int) -> None:
@@ -163,16 +171,7 @@ class PostgresqlIndex:
 
     def _check_free(self, connection: Connection[Any], replace: bool | str) -> bool:
         """Whether there is a table that is to be replaced; raises StorageError for one that is not."""
-        mark = self._mark(connection)
-        if mark is None:
-            return False
-        if not is_ours(mark):
-            raise StorageError(f"{self.url}: a table of that name is not an index of Pertinent; choose another name")
-        if replace is not True and not (replace and is_ours(mark, str(replace))):
-            raise StorageError(
-                f"{self.url}: the table holds an index already; choose another name, or replace it with replace=true"
-            )
-        return True
+        return is_replaced(self._mark(connection), replace, self.url, "table")
 
     def _check_dim(self) -> None:
         most = HALF_DIM if self.server.version >= HALF else GRAPH_DIM
