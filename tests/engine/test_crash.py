@@ -127,6 +127,43 @@ def test_killed_while_the_recipe_was_written_the_folder_is_free(tmp_path: Path, 
     run_recipe(recipe_file, tmp_path / "run", "train.epochs=1")
 
 
+# --- one process at a time
+
+HOLDING = """
+import sys
+from pertinent.engine.run import Run, sole
+from pathlib import Path
+with sole(Run(Path(sys.argv[1]))):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_run_that_another_process_trains(tmp_path: Path, recipe_file: Path):
+    run_recipe(recipe_file, tmp_path / "run", "train.epochs=1")
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDING, str(tmp_path / "run")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"held\n"
+        with pytest.raises(StorageError, match=r"another process is training into .*run; wait for it"):
+            run_recipe(recipe_file, tmp_path / "run", "train.epochs=1", resume=True)
+        child.kill()
+    run_recipe(recipe_file, tmp_path / "run", "train.epochs=1", resume=True)
+    assert not list((tmp_path / "run").rglob(".*"))
+
+
+def test_a_new_run_that_another_process_began_meanwhile(tmp_path: Path, recipe_file: Path):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDING, str(tmp_path / "run")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        with pytest.raises(StorageError, match="another process is training into"):
+            run_recipe(recipe_file, tmp_path / "run", "train.epochs=1")
+        child.kill()
+
+
 # --- which checkpoints are kept
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -13,7 +17,9 @@ from pertinent.data.datasets import DATASETS
 from pertinent.data.table import Dataset, ImageTable
 from pertinent.engine.recipe import DataSettings, Recipe, load_recipe
 from pertinent.errors import StorageError
-from pertinent.files import refuse_strangers, write_text
+from pertinent.files import refuse_strangers, storage_errors, write_text
+
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ def require_free(run: Run, recipe: Recipe, resume: bool) -> None:
     if not run.recipe_path.is_file():
         if resume:
             raise StorageError(f"{run.folder} holds no run to resume; leave --resume out to start one")
-        refuse_strangers(run.folder, ())
+        refuse_strangers(run.folder, (LOCK,))
     elif not resume:
         raise StorageError(
             f"{run.folder} holds a run already; go on with it by --resume, or choose another folder with --out"
@@ -117,6 +123,47 @@ def require_free(run: Run, recipe: Recipe, resume: bool) -> None:
     # Before the first checkpoint there is nothing to go on from, so any recipe may start anew.
     elif run.checkpoints() and _outcome(run.recipe()) != _outcome(recipe):
         raise StorageError(f"{run.folder} was started with another recipe; resume with the recipe it began with")
+
+
+@contextlib.contextmanager
+def sole(run: Run) -> Iterator[None]:
+    """Keep other processes from training into a run's folder, which is made when it is not there.
+
+    Raises:
+        StorageError: another process trains into it, or it cannot be written.
+    """
+    try:
+        import fcntl
+    except ImportError:  # pragma: no cover
+        # Windows has none; there nothing keeps two processes apart.
+        yield
+        return
+    path = run.folder / LOCK
+    with storage_errors(path, "locking"):
+        run.folder.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    with file:
+        try:
+            # Of this process alone: those that decode for it, and outlive a killed one by seconds, hold none.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = _is_open(path, file)
+        except OSError as error:
+            # Some network file systems know no locks.
+            free = error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+        if not free:
+            raise StorageError(
+                f"another process is training into {run.folder}; wait for it, or choose another folder with --out"
+            )
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _is_open(path: Path, file: IO[bytes]) -> bool:
+    """Whether a path is that of an open file, not of one that somebody put in its place since."""
+    return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
 
 
 def _outcome(recipe: Recipe) -> dict[str, Any]:

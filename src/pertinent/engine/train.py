@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections import Counter
@@ -44,7 +45,7 @@ from pertinent.engine.mining import Mining
 from pertinent.engine.optim import make_optimisers, set_training_mode
 from pertinent.engine.recipe import Recipe
 from pertinent.engine.report import Report
-from pertinent.engine.run import Run, open_dataset, open_split, require_free
+from pertinent.engine.run import Run, open_dataset, open_split, require_free, sole
 from pertinent.engine.steps import Objective, gradients
 from pertinent.engine.telling import Teller
 from pertinent.errors import StorageError, TrainingError
@@ -77,23 +78,31 @@ def train(recipe: Recipe, folder: Path | str, *, resume: bool = False, listener:
     """
     world = World.join(cpu=recipe.train.device == "cpu")
     run = Run(Path(folder))
-    if world.leads:
+    if not world.leads:
+        _train(Trainer(recipe, run, silent, world))
+        return run
+    with contextlib.ExitStack() as stack:
+        begun = run.recipe_path.is_file()
+        if begun:
+            stack.enter_context(sole(run))
         _clear_crash(run)
         require_free(run, recipe, resume)
-    tell = Teller(run, listener) if world.leads else silent
-    # The folder becomes a run only when recipe and data have proved right, so that a mistake in them leaves no trace.
-    trainer = Trainer(recipe, run, tell, world)
-    if isinstance(tell, Teller):
+        tell = Teller(run, listener)
+        # The folder becomes a run only when recipe and data have proved right: a mistake in them leaves no trace.
+        trainer = Trainer(recipe, run, tell, world)
+        if not begun:
+            stack.enter_context(sole(run))
+        stack.callback(tell.close)
         tell.open_trackers(recipe)
         run.save_recipe(recipe)
-    try:
-        trainer.resume_or_start()
-        trainer.fit()
-        trainer.finish()
-    finally:
-        if isinstance(tell, Teller):
-            tell.close()
+        _train(trainer)
     return run
+
+
+def _train(trainer: Trainer) -> None:
+    trainer.resume_or_start()
+    trainer.fit()
+    trainer.finish()
 
 
 def _clear_crash(run: Run) -> None:

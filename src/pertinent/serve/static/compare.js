@@ -7,7 +7,7 @@ import { append, grid } from "./grid.js";
 import { busy, skeleton } from "./notices.js";
 import { find } from "./search.js";
 import { legend } from "./severity.js";
-import { go } from "./state.js";
+import { current, go } from "./state.js";
 
 const PAGE = 24;
 
@@ -73,7 +73,9 @@ export async function showComparison(state, names, signal) {
     const options = names.map((name) => make("option", { value: name, selected: name === pair[side] }, name));
     const select = make("select", { "aria-label": side ? "Second model" : "First model" }, options);
     select.addEventListener("change", () => {
-      go(side ? { model: pair[0], against: select.value } : { model: select.value, against: pair[1] });
+      // The other side may have been chosen anew since this was shown.
+      const [model, against] = pairOf(current(), names);
+      go(side ? { model, against: select.value } : { model: select.value, against });
     });
     return select;
   }
