@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,22 @@ def test_worker_processes_change_nothing(encoder: Encoder, files: ImageTable, tm
     np.testing.assert_array_equal(one.vectors, two.vectors)
 
 
+def test_the_content_is_that_of_the_pixels(encoder: Encoder, files: ImageTable, tmp_path: Path):
+    def content(table: ImageTable, batch_size: int = 4) -> str:
+        found: str = embed_table(encoder, table, tmp_path / "s", batch_size=batch_size).manifest["content"]
+        return found
+
+    digests = [hashlib.sha256(b"(24, 24)" + pixels.tobytes()).digest() for pixels in PIXELS]
+    whole = hashlib.sha256(b"".join(digests)).hexdigest()
+    assert content(files) == content(files, 3) == content(replace(files, source=ArraySource(PIXELS))) == whole
+    assert content(files.subset(range(9))) == hashlib.sha256(b"".join(digests[:9])).hexdigest()
+    assert content(replace(files, boxes={3: (0, 0, 20, 24)})) != whole
+    changed = PIXELS[3].copy()
+    changed[0, 0, 0] ^= 1
+    Image.fromarray(changed).save(files.source.where(3))
+    assert content(files) != whole, "one pixel of one picture"
+
+
 def test_every_part_of_the_encoder_has_its_mode_back(encoder: Encoder, files: ImageTable, tmp_path: Path):
     training = Encoder(encoder.config, encoder.preprocess).train()
     norm = next(part for part in training.modules() if isinstance(part, nn.BatchNorm2d)).eval()
@@ -147,7 +165,7 @@ def test_what_another_encoder_or_table_began_is_not_gone_on_with(encoder: Encode
     assert redo(encoder, files.subset(range(9)), tmp_path / "s") == [5, 9]
 
 
-@pytest.mark.parametrize("name", ["progress-0-of-1.json", "vectors.npy"])
+@pytest.mark.parametrize("name", ["progress-0-of-1.json", "vectors.npy", "digests.npy"])
 @pytest.mark.parametrize("contents", [None, b"", b"[]", b"{}"])
 def test_a_damaged_beginning_is_done_again(
     encoder: Encoder, files: ImageTable, tmp_path: Path, name: str, contents: bytes | None

@@ -71,7 +71,7 @@ def embed_table(
         with evaluation_mode(encoder):
             for window in extraction.windows(table, range(partial.done, partial.end)):
                 for rows, vectors in window.embeddings(partial.lacks):
-                    partial.add(rows, vectors.numpy())
+                    partial.add(rows, vectors.numpy(), [window.digests[row] for row in rows])
                     listener({"event": "embed", "done": partial.count, "total": total, **rate.add(len(rows))})
                 partial.close(window.damaged)
                 if window.damaged:

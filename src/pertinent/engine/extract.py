@@ -6,10 +6,12 @@ work done in parts, or by several processes, gives the same numbers to the last 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
@@ -97,17 +99,19 @@ class Extraction:
 
 @dataclass(frozen=True)
 class _Part:
-    """Some pictures: those alike together, rows `(B,)` and views; and those that could not be read."""
+    """Some pictures: those alike together, rows `(B,)` and views; digests by row; and those that could not be read."""
 
     alike: list[tuple[list[int], list[Tensor]]]
+    digests: dict[int, bytes]
     damaged: list[Damaged]
 
 
 class Window:
-    """Some neighbouring rows of a table, decoded."""
+    """Some neighbouring rows of a table, decoded; `digests` has the sha256 of each picture's size and pixels by row."""
 
     def __init__(self, extraction: Extraction, parts: Sequence[_Part]) -> None:
         self.extraction, self.parts = extraction, parts
+        self.digests = {row: digest for part in parts for row, digest in part.digests.items()}
         self.damaged: list[Damaged] = [pair for part in parts for pair in part.damaged]
 
     def embeddings(self, wanted: Callable[[list[int]], bool] = bool) -> Iterator[tuple[list[int], Tensor]]:
@@ -129,24 +133,39 @@ class Window:
                 yield every[first : first + size], [view[first : first + size] for view in joined]
 
 
-class _Views(TorchDataset[tuple[int, "list[Tensor] | ImageError"]]):
+@dataclass(frozen=True)
+class _Seen:
+    """A picture: its row, its views, and the digest of what they were made of."""
+
+    row: int
+    views: list[Tensor]
+    digest: bytes
+
+
+class _Views(TorchDataset["_Seen | Damaged"]):
     """The views of pictures by row; a picture that cannot be read comes back as its error."""
 
     def __init__(self, table: ImageTable, looks: Looks) -> None:
         self.table, self.looks = table, looks
 
-    def __getitem__(self, row: int) -> tuple[int, list[Tensor] | ImageError]:
+    def __getitem__(self, row: int) -> _Seen | Damaged:
         try:
-            return row, self.looks(self.table.read(row))
+            picture = self.table.read(row)
+            return _Seen(row, self.looks(picture), _digest(picture))
         except ImageError as error:
             return row, error
 
 
-def _join(items: list[tuple[int, list[Tensor] | ImageError]]) -> _Part:
-    rows = [row for row, views in items if isinstance(views, list)]
-    alike = by_size([views for _, views in items if isinstance(views, list)])
-    damaged = [(row, error) for row, error in items if isinstance(error, ImageError)]
-    return _Part([([rows[place] for place in places], views) for places, views in alike], damaged)
+def _digest(picture: Image.Image) -> bytes:
+    return hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).digest()
+
+
+def _join(items: list[_Seen | Damaged]) -> _Part:
+    seen = [item for item in items if isinstance(item, _Seen)]
+    alike = by_size([item.views for item in seen])
+    damaged = [item for item in items if not isinstance(item, _Seen)]
+    together = [([seen[place].row for place in places], views) for places, views in alike]
+    return _Part(together, {item.row: item.digest for item in seen}, damaged)
 
 
 def _cat(parts: Sequence[Tensor]) -> Tensor:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,10 @@ from pertinent.store import STORE_FILES, EmbeddingStore, StoreLabels
 
 # Seconds between two notes of how far it got: what a crash costs at most.
 SAVE_EVERY = 10.0
+FILES = ("vectors", "digests")
+# Bytes of a sha256.
+DIGEST = 32
+Number = TypeVar("Number", np.float32, np.uint8)
 
 
 class PartialStore:
@@ -50,6 +55,7 @@ class PartialStore:
         self.bad_rows: list[int] = []
         self.saved = time.monotonic()
         self.vectors: NDArray[np.float32]
+        self.digests: NDArray[np.uint8]
 
     def open(self, skip_damaged: bool) -> None:
         """Take up earlier work, or begin.
@@ -68,22 +74,25 @@ class PartialStore:
         if self.world.leads:
             self.world.wait()
 
-    def _file(self, rank: int) -> Path:
+    def _file(self, what: str, rank: int) -> Path:
         # A file for each process: over a network, two that write near places of one file may undo each other.
-        return self.path / ("vectors.npy" if self.world.size == 1 else f"vectors-{rank}-of-{self.world.size}.npy")
+        return self.path / (f"{what}.npy" if self.world.size == 1 else f"{what}-{rank}-of-{self.world.size}.npy")
 
     def _go_on(self, skip_damaged: bool) -> bool:
         """Take up earlier work on the same pictures by the same encoder; what cannot be read is done again."""
         try:
             saved = read_json(self.progress)
-            vectors = np.load(self._file(self.world.rank), mmap_mode="r+")
+            vectors, digests = (np.load(self._file(what, self.world.rank), mmap_mode="r+") for what in FILES)
             done, rows, damaged, bad_rows = saved["done"], set(saved["ahead"]), saved["damaged"], saved["bad_rows"]
         except (StorageError, OSError, EOFError, ValueError, KeyError, TypeError):
             return False
         others = saved["key"] != self.key or saved.get("rows") != [self.start, self.end]
         # A picture that was skipped before must not be passed over in silence now.
-        if others or vectors.shape != (self.end - self.start, self.dim) or (damaged and not skip_damaged):
+        if others or (damaged and not skip_damaged):
             return False
+        if vectors.shape != (self.end - self.start, self.dim) or digests.shape != (len(vectors), DIGEST):
+            return False
+        self.digests = digests
         self.vectors, self.done, self.ahead, self.damaged, self.bad_rows = vectors, done, rows, damaged, bad_rows
         return True
 
@@ -92,16 +101,18 @@ class PartialStore:
             if self.world.leads:
                 shutil.rmtree(self.path, ignore_errors=True)
                 self.path.mkdir(parents=True)
-            self.vectors = self._new_file(self._file(self.world.rank), self.end - self.start)
+            rows, rank = self.end - self.start, self.world.rank
+            self.vectors = self._new_file(self._file("vectors", rank), (rows, self.dim), np.float32)
+            self.digests = self._new_file(self._file("digests", rank), (rows, DIGEST), np.uint8)
 
-    def _new_file(self, path: Path, rows: int) -> NDArray[np.float32]:
-        vectors = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, self.dim))
+    def _new_file(self, path: Path, shape: tuple[int, int], kind: type[Number]) -> NDArray[Number]:
+        array: NDArray[Number] = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=shape)
         try:
             reserve(path)
         except OSError:
             shutil.rmtree(self.path, ignore_errors=True)
             raise
-        return vectors
+        return array
 
     @property
     def count(self) -> int:
@@ -112,9 +123,10 @@ class PartialStore:
         """Whether some of these rows, of the window in work, are still to be done."""
         return not self.ahead.issuperset(rows)
 
-    def add(self, rows: list[int], vectors: NDArray[np.float32]) -> None:
-        """Take the vectors `(B, D)` of some rows of the window in work."""
+    def add(self, rows: list[int], vectors: NDArray[np.float32], digests: Sequence[bytes]) -> None:
+        """Take the vectors `(B, D)` of some rows of the window in work, and the digests of what they were made of."""
         self.vectors[np.array(rows) - self.start] = vectors
+        self.digests[np.array(rows) - self.start] = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, DIGEST)
         self.ahead.update(rows)
         if time.monotonic() - self.saved > SAVE_EVERY:
             self.save()
@@ -129,6 +141,7 @@ class PartialStore:
         """Note how far it got."""
         with storage_errors(self.path, "writing"):
             self.vectors.flush()  # type: ignore[attr-defined]
+            self.digests.flush()  # type: ignore[attr-defined]
         state = {"key": self.key, "rows": [self.start, self.end], "done": self.done, "ahead": sorted(self.ahead)}
         write_json(self.progress, {**state, "damaged": self.damaged, "bad_rows": self.bad_rows})
         self.saved = time.monotonic()
@@ -152,8 +165,9 @@ class PartialStore:
         if not len(good):
             shutil.rmtree(self.path, ignore_errors=True)
             raise DataError(f"none of the {len(self.table)} pictures could be read, the first: {self.damaged[0]}")
-        vectors = self._join()
+        vectors, digests = self._join("vectors", self.vectors), self._join("digests", self.digests)
         vectors = vectors if len(good) == len(self.table) else vectors[good]
+        content = hashlib.sha256(digests[good].tobytes()).hexdigest()
         EmbeddingStore.write(
             self.folder,
             vectors,
@@ -161,18 +175,18 @@ class PartialStore:
             places=[self.table.source.where(row) for row in good.tolist()],
             labels=labels_at(StoreLabels.of(self.table), len(self.table), good),
             encoder=self.key["encoder"],
-            extra={"table": self.key["table"], "damaged": self.damaged, **facts},
+            extra={"table": self.key["table"], "content": content, "damaged": self.damaged, **facts},
         )
         shutil.rmtree(self.path, ignore_errors=True)
 
-    def _join(self) -> NDArray[np.float32]:
-        """The vectors of all processes."""
+    def _join(self, what: str, own: NDArray[Number]) -> NDArray[Number]:
+        """The vectors, or digests, of all processes."""
         if self.world.size == 1:
-            return self.vectors
+            return own
         with storage_errors(self.path, "writing"):
-            whole = self._new_file(self.path / "vectors.npy", len(self.table))
+            whole = self._new_file(self.path / f"{what}.npy", (len(self.table), own.shape[1]), own.dtype.type)
             for rank, (start, end) in enumerate(self.shares):
-                whole[start:end] = np.load(self._file(rank), mmap_mode="r")
+                whole[start:end] = np.load(self._file(what, rank), mmap_mode="r")
         return whole
 
 
