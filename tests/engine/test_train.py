@@ -16,9 +16,10 @@ import torch
 
 from builders import Listening, recipe_of, run_recipe, write_pictures, write_recipe
 from pertinent.engine import train as engine
-from pertinent.engine.building import make_encoder, make_losses, selected
+from pertinent.engine.building import choose_device, make_encoder, make_losses, selected
 from pertinent.engine.check import check_recipe
 from pertinent.engine.checkpoint import load_state
+from pertinent.engine.distributed import World
 from pertinent.engine.events import read_events, silent
 from pertinent.engine.loader import Batch
 from pertinent.engine.measure import load_evaluation
@@ -341,6 +342,16 @@ def test_queries_may_search_in_a_split_of_their_own(tmp_path: Path, recipe_file:
 def test_a_device_that_is_not_there(tmp_path: Path, recipe_file: Path):
     with pytest.raises(TrainingError, match=r"device quantum cannot be used here: .*; use auto or cpu"):
         run_recipe(recipe_file, tmp_path / "run", "train.device=quantum")
+
+
+@pytest.mark.parametrize(("own", "fits", "refused"), [("cuda:1", "cuda", "cuda:0"), ("cpu", "cpu", "cuda:1")])
+def test_each_of_several_processes_has_a_device_of_its_own(own: str, fits: str, refused: str):
+    class Several(World):
+        device = torch.device(own)
+
+    assert choose_device("auto", Several()) == choose_device(fits, Several()) == torch.device(own)
+    with pytest.raises(TrainingError, match=f"device {refused}: each of several processes computes on {fits} here"):
+        choose_device(refused, Several())
 
 
 @pytest.mark.parametrize("words", [["evaluate.select=ap.7"], ["evaluate.metrics=[r@1.2]"]])

@@ -150,7 +150,7 @@ def embed_source(
     if precision not in ("float32", "bf16", "auto"):
         raise InputError(f"--precision must be float32, bf16 or auto, got {precision!r}")
     world = World.join(cpu=device == "cpu")
-    place = choose_device(device) if world.device is None else world.device
+    place = choose_device(device, world)
     # Convolutions are faster so, in bf16 above all.
     encoder = open_encoder(model).to(place).to(memory_format=torch.channels_last)
     encoder.views = views or encoder.views

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pertinent.engine.distributed import World
 from pertinent.engine.recipe import Recipe
 from pertinent.errors import InputError, TrainingError
 from pertinent.losses import LOSSES
@@ -45,8 +46,19 @@ def selected(mean: Mapping[str, float], name: str) -> float:
     return mean[word] if word in mean else mean[f"{word}.0"]
 
 
-def choose_device(name: str) -> torch.device:
-    """The device that `train.device` names; `auto` is a GPU where there is one."""
+def choose_device(name: str, world: World | None = None) -> torch.device:
+    """The device that `train.device` or `--device` names; `auto` is a GPU where there is one.
+
+    Of several processes each has a GPU of its own, or all compute on the CPU.
+
+    Raises:
+        TrainingError: a device that is not there, or not every process can have.
+    """
+    own = world.device if world else None
+    if own is not None:
+        if name not in ("auto", own.type):
+            raise TrainingError(f"device {name}: each of several processes computes on {own.type} here; use auto")
+        return own
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

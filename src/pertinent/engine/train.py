@@ -120,7 +120,7 @@ class Trainer:
         self.recipe, self.run, self.tell = recipe, run, tell
         self.settings = recipe.train
         self.world = world or World()
-        self.device = self.world.device or choose_device(recipe.train.device)
+        self.device = choose_device(recipe.train.device, self.world)
         self.precision = choose_precision(recipe.train.precision, self.device)
         set_deterministic(recipe.train.deterministic)
         set_seed(recipe.train.seed)
