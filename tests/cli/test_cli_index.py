@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pertinent import EmbeddingStore, Index
-from pertinent.engine import indexing
+from pertinent.engine import indexing, tuning
 from pertinent.functional.neighbours import unit_rows
 from pertinent.index import Where
 
@@ -40,14 +40,14 @@ def test_tuned_for_a_recall(call: Any, store: EmbeddingStore, monkeypatch: pytes
     measured = Index.open("s-index").measured
     assert measured is not None
     probes = measured["effort"]["probes"]
-    assert f"recall@10 {measured['recall']:.4f} with probes={probes}, of 400 held-out items" in said
+    assert f"recall@10 {measured['recall']:.4f} with probes={probes}, of 40 held-out items" in said
     assert "ms a query on one thread" in said
     assert "MB of vectors that are read from disk" in said
-    monkeypatch.setattr(indexing, "MOST", 1)
+    monkeypatch.setattr(tuning, "MOST", 1)
     said = call("index", "s", "--kind", "ivf_flat", "--recall", "1").stdout
     assert "; 1 was wished and cannot be reached, this is the best" in said
     monkeypatch.setattr(indexing, "NUMBERS", 100)
-    monkeypatch.setattr(indexing, "K", 399)  # more than the narrowest walk finds
+    monkeypatch.setattr(tuning, "K", 399)  # more than the narrowest walk finds
     said = call("index", "s", "--kind", "auto", "--recall", "1").stdout
     assert "auto takes hnsw" in said
 
@@ -56,12 +56,12 @@ def test_auto_falls_back_to_exact(call: Any, store: EmbeddingStore, monkeypatch:
     pytest.importorskip("faiss")
     monkeypatch.setattr(indexing, "NUMBERS", 100)
     monkeypatch.setattr(indexing, "SHARE", 0.0)
-    monkeypatch.setattr(indexing, "MOST", 1)
+    monkeypatch.setattr(tuning, "MOST", 1)
     said = call("index", "s", "--kind", "auto", "--recall", "1").stdout
     assert "auto takes ivf_pq: a graph of 400 vectors" in said
     assert "at best, less than 1: taking exact" in said
     assert "exact index of 400 items in s-index" in said
-    assert "recall@10 1.0000, of 400 held-out items" in said
+    assert "recall@10 1.0000, of 40 held-out items" in said
     assert Index.open("s-index").kind == "exact"
 
 
@@ -82,9 +82,15 @@ def test_changes_are_not_lost_to_a_new_build(call: Any, store: EmbeddingStore):
     index.put(["new"], VECTORS[:1])
     index.close()
     said = call("index", "s", status=1).stderr
-    assert "holds items that were put or deleted since it was built" in said
-    assert "keep them with: pertinent index s-index --compact" in said
+    assert "holds items that were put or deleted since it was first built" in said
+    assert (
+        "with them: pertinent index s-index --compact, and for another kind then: pertinent index s-index/store" in said
+    )
     assert "exact index of 401 items in s-index" in call("index", "s-index", "--compact").stdout
+    assert call("index", "s", status=1).stderr == said, "it is not in the store still"
+    assert (
+        "binary index of 401 items in other" in call("index", "s-index/store", "-o", "other", "--kind", "binary").stdout
+    )
     opened = Index.open("s-index")
     assert (opened.changed, opened.position("new")) == (False, 400)
     said = call("index", "s-index", "--compact", "--kind", "hnsw", status=1).stderr

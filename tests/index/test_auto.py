@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from pertinent import EmbeddingStore, Index
-from pertinent.engine import indexing
+from pertinent.engine import tuning
 from pertinent.engine.fitting import fitted_pipeline
-from pertinent.engine.indexing import choose, dim_of, free_memory, structure_bytes, tune
+from pertinent.engine.indexing import choose, dim_of, free_memory
 from pertinent.engine.metadata import read_metadata
+from pertinent.engine.tuning import structure_bytes, tune
 from pertinent.errors import InputError, StorageError
 from pertinent.functional.neighbours import unit_rows
 from pertinent.store import StoreLabels
@@ -46,6 +47,12 @@ def test_a_kind_by_size_and_memory(count: int, dim: int, memory: int, kind: str,
     assert why in choice.why
 
 
+def test_tuning_needs_memory_for_a_second_graph():
+    pytest.importorskip("faiss")
+    assert choose(500_000, 256, 3 * GB).kind == "hnsw"
+    assert choose(500_000, 256, 3 * GB, tuned=True).kind == "ivf_pq"
+
+
 def test_without_faiss_it_is_exact(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     choice = choose(500_000, 256, 8 * GB)
@@ -75,7 +82,7 @@ def test_the_least_effort_that_reaches_the_recall(store: EmbeddingStore, kind: s
     assert rough.recall >= 0.5
     assert fine.recall >= 0.95
     assert fine.reached
-    assert (fine.queries, fine.held_out) == (700, "items")
+    assert (fine.queries, fine.held_out) == (70, "items")
     assert fine.cpu_ms_a_query > 0
     assert fine.ms_a_query > 0
     assert torch.get_num_threads() == threads
@@ -87,20 +94,45 @@ def test_the_least_effort_that_reaches_the_recall(store: EmbeddingStore, kind: s
     assert opened.measured["recall"] == fine.recall
 
 
-def test_recall_is_that_of_a_literal_look(store: EmbeddingStore):
-    """Each item is asked for, and taken out of its own results."""
+@pytest.mark.parametrize("memory", [10**12, 1])
+def test_recall_is_that_of_a_literal_look(store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch, memory: int):
+    """Of an index that is built without the items that are asked for, in memory or on disk."""
     pytest.importorskip("faiss")
-    index = Index.build(store, "hnsw", links=4)
-    measured = tune(index, 0.7)
-    cosines = VECTORS @ VECTORS.T
-    np.fill_diagonal(cosines, -2)
-    true = np.argsort(-cosines, axis=1)[:, :10]
-    found = index.search(VECTORS, 11).positions
-    shares = [
-        len({place for place in row.tolist() if place != query} & set(true[query].tolist())) / 10
-        for query, row in enumerate(found)
-    ]
-    assert measured.recall == pytest.approx(np.mean(shares), abs=0.005)
+    monkeypatch.setattr(tuning, "free_memory", lambda: memory)
+    measured = tune(Index.build(store, "ivf_flat", cells=30), 0.8, seed=3)
+    asked = np.sort(np.random.default_rng(3).permutation(700)[:70])
+    rest = np.setdiff1d(np.arange(700), asked)
+    other = Index.build(
+        EmbeddingStore.write(store.folder.with_name("rest"), VECTORS[rest], [f"i{row}" for row in rest]),
+        "ivf_flat",
+        cells=30,
+        probes=measured.effort["probes"],
+    )
+    found = other.search(VECTORS[asked], 10).positions
+    true = np.argsort(-VECTORS[asked] @ VECTORS[rest].T, axis=1)[:, :10]
+    shares = [len({*one} & {*two}) / 10 for one, two in zip(found.tolist(), true.tolist(), strict=True)]
+    assert measured.recall == pytest.approx(np.mean(shares), abs=1e-4)
+
+
+def test_the_recall_holds_for_queries_from_elsewhere(tmp_path: Path):
+    """A graph that holds the queries themselves finds nearly all of their neighbours with no effort."""
+    pytest.importorskip("faiss")
+    vectors = unit_rows(np.random.default_rng(5).standard_normal((5000, 24)).astype(np.float32))
+    store = EmbeddingStore.write(tmp_path / "s", vectors[:4000], [f"i{row}" for row in range(4000)])
+    index = Index.build(store, "hnsw", links=8)
+    measured = tune(index, 0.8)
+    true = np.sort(vectors[4000:] @ vectors[:4000].T, axis=1)[:, -10]
+    found = index.search(vectors[4000:], 10).scores >= true[:, None] - 1e-6
+    assert found.mean() == pytest.approx(measured.recall, abs=0.03)
+    items = index.search(vectors[:1000], 10).scores >= np.sort(vectors[:1000] @ vectors[:4000].T)[:, -10:-9] - 1e-6
+    assert items.mean() > measured.recall + 0.03
+
+
+def test_too_few_items_to_hold_some_out(tmp_path: Path):
+    pytest.importorskip("faiss")
+    store = EmbeddingStore.write(tmp_path / "s", VECTORS[:260], [f"i{row}" for row in range(260)])
+    with pytest.raises(InputError, match=r"an index without some of the items, and there are too few: .*--recall"):
+        tune(Index.build(store, "ivf_pq"), 0.9)
 
 
 def test_queries_of_the_store_are_asked_where_there_are_any(tmp_path: Path):
@@ -113,7 +145,7 @@ def test_queries_of_the_store_are_asked_where_there_are_any(tmp_path: Path):
 
 def test_a_recall_that_cannot_be_reached(store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("faiss")
-    monkeypatch.setattr(indexing, "MOST", 2)
+    monkeypatch.setattr(tuning, "MOST", 2)
     index = Index.build(store, "ivf_flat", cells=30)
     measured = tune(index, 1)
     assert not measured.reached

@@ -11,7 +11,7 @@ import typer
 from pertinent.errors import ConfigError, InputError, suggest
 
 if TYPE_CHECKING:
-    from pertinent.engine.indexing import Measured
+    from pertinent.engine.tuning import Measured
     from pertinent.index import Index
     from pertinent.pipeline import Pipeline
     from pertinent.store import EmbeddingStore
@@ -47,8 +47,9 @@ def index(
     compact: Annotated[bool, typer.Option(help="Build an index again over what was put and deleted since.")] = False,
 ) -> None:
     """Build a searchable index over a store of embeddings, with stages of post-processing if you like."""
-    from pertinent.engine.indexing import check_replaced, tune
+    from pertinent.engine.indexing import check_replaced
     from pertinent.engine.metadata import read_metadata
+    from pertinent.engine.tuning import tune
     from pertinent.store import EmbeddingStore
 
     if compact:
@@ -59,7 +60,8 @@ def index(
     noted = read_metadata(metadata) if metadata else None
     check_replaced(folder)
     pipeline = pipeline_of(stages, fit, opened)
-    built = _built(opened, kind, option or (), pipeline, noted, folder)
+    chosen = _chosen(opened, pipeline, tuned=recall is not None) if kind == AUTO else kind
+    built = _built(opened, chosen, option or (), pipeline, noted, folder)
     measured = None if recall is None else tune(built, recall)
     if measured is not None and kind == AUTO and built.kind != "exact" and not measured.reached:
         _say(f"{built.kind} finds {measured.recall:.4f} at best, less than {recall:g}: taking exact")
@@ -73,6 +75,14 @@ def index(
         _show(measured)
 
 
+def _chosen(store: EmbeddingStore, pipeline: Pipeline | None, tuned: bool) -> str:
+    from pertinent.engine.indexing import choose, dim_of
+
+    choice = choose(len(store) - store.labels.probes, dim_of(store, pipeline), tuned=tuned)
+    _say(f"auto takes {choice.kind}: {choice.why}")
+    return choice.kind
+
+
 def _built(
     store: EmbeddingStore,
     kind: str,
@@ -81,13 +91,8 @@ def _built(
     metadata: dict[str, Any] | None,
     folder: Path,
 ) -> Index:
-    from pertinent.engine.indexing import choose, dim_of
     from pertinent.index import Index
 
-    if kind == AUTO:
-        choice = choose(len(store) - store.labels.probes, dim_of(store, pipeline))
-        _say(f"auto takes {choice.kind}: {choice.why}")
-        kind = choice.kind
     options = _own(folder, kind) | kind_options(kind, words)
     return Index.build(store, kind, pipeline=pipeline, metadata=metadata, **options)
 

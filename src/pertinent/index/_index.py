@@ -201,12 +201,14 @@ class Index:
 
     @staticmethod
     def has_changes(folder: Path | str) -> bool:
-        """Whether a folder holds items that were put or deleted since the index in it was built; it need not open.
+        """Whether the index in a folder, which need not open, has had items put or deleted since it was first built.
 
         Raises:
             StorageError: what was changed cannot be read.
         """
-        return any(True for _ in records(Path(folder) / CHANGES / JOURNAL))
+        folder = Path(folder)
+        # Compacting writes the changed items into a store of the index's own.
+        return (folder / STORE).is_dir() or any(True for _ in records(folder / CHANGES / JOURNAL))
 
     def close(self) -> None:
         """Let others change the saved index; searching goes on."""
