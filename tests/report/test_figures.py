@@ -121,6 +121,16 @@ def test_a_gallery_whose_tags_stand_in_another_order(tmp_path: Path) -> None:
     ), "codes are those of the gallery"
 
 
+def test_a_store_of_queries_and_items_is_the_pair_of_them(tmp_path: Path) -> None:
+    theirs, mine = store(tmp_path / "gallery", rows=slice(0, 30)), store(tmp_path / "queries", rows=slice(30, 40))
+    both = store(tmp_path / "both", labels=StoreLabels("tags", TAGS, ["tag"], [NAMES], probes=10))
+    pair = by_key(make_figures({"x": [open_pair(mine.folder, theirs.folder)]}, FEW))
+    one = by_key(make_figures({"x": [open_contender(both.folder)]}, FEW))
+    assert [*one] == [*pair] == [key for key in FIGURES if key != "convergence"]
+    for key, figure in pair.items():
+        assert numbers(one[key]) == numbers(figure), key
+
+
 def test_a_tree_is_judged_by_its_finest_level_and_coloured_by_its_coarsest(tmp_path: Path) -> None:
     values = np.array([(n % 8, n % 8 // 4) for n in range(40)], np.int64)
     names = [[f"fine {n}" for n in range(8)], ["warm", "cold"]]

@@ -39,6 +39,7 @@ class Trial:
         relevances: by name of the report; the only one is called "".
         protocol: the protocol, where one was named.
         labels: labels of the queries, `(Q,)`, `(Q, L)` or `(Q, C)`; None for ground truths.
+        gallery_labels: those of the gallery, in the same numbers; None where the queries are the gallery.
         label_names: names of the labels in the finest column.
     """
 
@@ -48,6 +49,7 @@ class Trial:
     protocol: Protocol | None
     labels: NDArray[Any] | None
     label_names: Sequence[str]
+    gallery_labels: NDArray[Any] | None = None
 
 
 def make_trial(
@@ -90,7 +92,7 @@ def make_trial(
     names = store.labels.class_names[0] if store.labels.class_names and kind != "tags" else ()
     own = None if gallery is None else _places(store.ids, gallery.ids)
     made = (chosen or Protocol("", kind, ())).relevances(mine, theirs, own)
-    return Trial(store.vectors, None if gallery is None else gallery.vectors, made, chosen, mine, names)
+    return Trial(store.vectors, None if gallery is None else gallery.vectors, made, chosen, mine, names, theirs)
 
 
 def _by_probes(store: EmbeddingStore, gallery: EmbeddingStore | None, protocol: Protocol | None) -> Trial:
@@ -102,7 +104,7 @@ def _by_probes(store: EmbeddingStore, gallery: EmbeddingStore | None, protocol: 
     mine, theirs = labels.values[items:], labels.values[:items]
     names = labels.class_names[0] if labels.class_names and labels.kind != "tags" else ()
     made = (protocol or Protocol("", labels.kind, ())).relevances(mine, theirs, own_items(labels, items))  # type: ignore[arg-type]
-    return Trial(store.vectors[items:], store.items, made, protocol, mine, names)
+    return Trial(store.vectors[items:], store.items, made, protocol, mine, names, theirs)
 
 
 def _by_judgements(

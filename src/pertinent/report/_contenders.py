@@ -17,7 +17,7 @@ from pertinent.engine.judging import Trial, make_trial
 from pertinent.engine.run import Run
 from pertinent.errors import DataError, InputError, StorageError
 from pertinent.relevance import Relevance
-from pertinent.store import EmbeddingStore, StoreLabels
+from pertinent.store import EmbeddingStore
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,11 @@ class Contender:
         """The items that are searched."""
         return self.store if self.gallery is None else self.gallery
 
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """Vectors of these items, without those of pictures that are queries only."""
+        return self.items.items
+
     @cached_property
     def trial(self) -> Trial:
         """What is relevant to what; raises DataError where there are no labels."""
@@ -88,7 +93,7 @@ class Contender:
         labels = self.items.labels
         if labels.kind not in ("classes", "tree", "tags"):
             raise DataError(f"labels of kind {labels.kind} have no names to colour by")
-        words = (labels.words(row) for row in range(len(self.items)))
+        words = (labels.words(row) for row in range(len(self.vectors)))
         if labels.kind == "tags":
             return [" + ".join(names) or UNTAGGED for names in words]
         return [names[-1] or UNTAGGED for names in words]
@@ -96,19 +101,9 @@ class Contender:
     def _levels(self, relevance: Relevance) -> Relevance:
         if relevance.kind != "tags":
             return relevance
-        held = [self.store] if self.gallery is None else [self.store, self.gallery]
-        names = list(dict.fromkeys(name for store in held for name in store.labels.class_names[0]))
-        tags = [_tags(store.labels, names) for store in held]
-        own = None if self.gallery is None else relevance.query_positions
-        return Relevance.tags(*tags, graded=True, query_positions=own)
-
-
-def _tags(labels: StoreLabels, names: Sequence[str]) -> NDArray[np.bool_]:
-    """Tags in columns of the given names."""
-    assert labels.values is not None
-    columns = np.zeros((len(labels.values), len(names)), np.bool_)
-    columns[:, [names.index(name) for name in labels.class_names[0]]] = labels.values
-    return columns
+        asked, held = self.trial.labels, self.trial.gallery_labels
+        own = None if held is None else relevance.query_positions
+        return Relevance.tags(asked, held, graded=True, query_positions=own)  # type: ignore[arg-type]
 
 
 def open_contender(folder: Path, store: str = "best") -> Contender:

@@ -216,13 +216,13 @@ def _metrics(name: str, one: Contender, asked: Asked) -> list[Panel]:
 
 def _clouds(name: str, one: Contender, asked: Asked) -> list[Panel]:
     assert asked.similarity is not None
-    return figures.clouds(name, one.items.vectors, one.groups(), asked.similarity, most=asked.tsne_items)
+    return figures.clouds(name, one.vectors, one.groups(), asked.similarity, most=asked.tsne_items)
 
 
 def _codes(name: str, one: Contender, asked: Asked) -> list[Panel]:
     if asked.similarity != "hamming":
         raise InputError(f"the ranking is by {asked.similarity}, not of codes; ask for --similarity hamming")
-    return figures.codes(name, one.items.vectors)
+    return figures.codes(name, one.vectors)
 
 
 def _followed(contenders: Sequence[Contender]) -> str:
