@@ -86,3 +86,22 @@ def test_real_labels(shared: Path) -> None:
     data = Grocery(shared / "data" / "grocery_store")
     problems = audit({name: data.split(name) for name in data.splits}, check_pictures=False)
     assert any(text.startswith("train and val share") for text in problems)
+
+
+def test_queries_that_search_in_a_gallery() -> None:
+    queries, gallery = _table([0, 1, 2], ["a", "b", "c"]), _table([0, 0, 1], ["a", "b"], 5)
+    pair = {"query": queries, "gallery": gallery}
+    apart = audit(pair, check_pictures=False)
+    assert any("query: 3 of 3 labels of kind appear once" in text for text in apart)
+    assert any("query and gallery share 2 of 3 classes" in text for text in apart)
+    told = audit(pair, check_pictures=False, galleries={"query": "gallery"})
+    assert told[0] == (
+        "query: 1 of 3 labels of kind are not in gallery, in which it searches (c): nothing is relevant by them"
+    )
+    assert [text.split(":")[0] for text in told[1:]] == ["gallery"], "what is alone in the gallery"
+    assert audit(pair, check_pictures=False, galleries={"query": "elsewhere"}) == apart
+
+
+def test_splits_with_pictures_in_common_share_classes_on_purpose() -> None:
+    train = _table([0, 0, 1, 1], ["a", "b"])
+    assert audit({"train": train.subset([0, 1]), "trainval": train}, check_pictures=False) == []

@@ -24,9 +24,9 @@ from pertinent.engine.events import read_events, silent
 from pertinent.engine.loader import Batch
 from pertinent.engine.measure import load_evaluation
 from pertinent.engine.recipe import Recipe
-from pertinent.engine.run import Run
+from pertinent.engine.run import Run, open_split
 from pertinent.engine.train import Trainer, train
-from pertinent.errors import DataError, ImageError, InputError, StorageError, TrainingError
+from pertinent.errors import ConfigError, DataError, ImageError, InputError, StorageError, TrainingError
 from pertinent.index import Index
 from pertinent.losses import ClusterLoss, HAPLoss
 from pertinent.models.encoder import Encoder
@@ -352,6 +352,26 @@ def test_each_of_several_processes_has_a_device_of_its_own(own: str, fits: str, 
     assert choose_device("auto", Several()) == choose_device(fits, Several()) == torch.device(own)
     with pytest.raises(TrainingError, match=f"device {refused}: each of several processes computes on {fits} here"):
         choose_device(refused, Several())
+
+
+def test_where_the_pictures_of_val_search(tmp_path: Path, recipe_file: Path):
+    words = ["data.val=val", "data.val_gallery=test", "train.epochs=1"]
+    events = Listening()
+    run = run_recipe(recipe_file, tmp_path / "run", *words, listener=events)
+    probes = EmbeddingStore.open(run.store("val")).labels.probes
+    assert probes == len(open_split(run.recipe().data, "val")) - len(open_split(run.recipe().data, "test"))
+    assert not EmbeddingStore.open(run.store("best")).labels.probes
+    for wrong in (["data.val=null"], ["data.val=test"]):
+        with pytest.raises(ConfigError, match="val_gallery is where the pictures of a val split search"):
+            recipe_of(recipe_file, *words, *wrong)
+
+
+def test_a_metric_to_select_by_that_val_leaves_undefined(
+    tmp_path: Path, recipe_file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("pertinent.engine.train.selected", lambda *_: math.nan)
+    with pytest.raises(TrainingError, match=r"evaluate\.select=\S+ is undefined on data\.val=val: .* select another"):
+        run_recipe(recipe_file, tmp_path / "run", "data.val=val")
 
 
 @pytest.mark.parametrize("words", [["evaluate.select=ap.7"], ["evaluate.metrics=[r@1.2]"]])

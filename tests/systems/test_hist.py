@@ -23,6 +23,7 @@ from pertinent.engine.protocols import PROTOCOLS
 from pertinent.engine.recipe import Recipe, load_recipe
 from pertinent.engine.run import open_dataset
 from pertinent.engine.train import train
+from pertinent.errors import DataError
 from pertinent.losses import HISTLoss
 from pertinent.relevance import Relevance
 from pertinent.report.collect import report_run
@@ -105,7 +106,7 @@ def test_from_the_data_set_to_figures_of_the_protocol(call: Callable[..., str], 
     """Train with classes held out to choose by, embed the test classes, measure as the paper does, search."""
     recipe = example_recipe("hist/cub", tmp_path / "data")
     (tmp_path / "cub.yaml").write_text(_yaml(recipe))
-    chosen = ["data.holdout=0.25", "data.val=val", "train.evaluate_every=1"]
+    chosen = ["data.holdout=0.25", "data.val=val"]
     call("train", "cub.yaml", *chosen, "--out", "run")
     assert "r@32" in call("evaluate", "run", "--protocol", "hist")
     call("embed", "run", "cub:test", "--root", "data", "-o", "store")
@@ -123,6 +124,23 @@ def test_in_shop_is_measured_against_its_gallery_after_training(tmp_path: Path) 
     assert (best["n_queries"], best["n_items"]) == (2, 4)
     assert list(best["mean"])[:4] == ["r@1", "r@10", "r@20", "r@30"]
     assert len(Index.open(run.index)) == 4
+
+
+def test_in_shop_chooses_among_the_classes_held_out(tmp_path: Path) -> None:
+    """They search among themselves: the gallery has none of them."""
+    values = example_recipe("hist/inshop", tmp_path / "data").model_dump(mode="json")
+    values["data"] |= {"holdout": 0.5, "val": "val"}
+    recipe = parse(Recipe, values, "held out")
+    assert check_recipe(recipe).problems == []
+    run = train(recipe, tmp_path / "run")
+    epochs = [event for event in read_events(run.log_path) if event["event"] == "epoch"]
+    assert all(0 <= event["metrics"]["r@1"] <= 1 for event in epochs)
+    values["data"]["val_gallery"] = "gallery"
+    said = check_recipe(parse(Recipe, values, "wrong gallery")).problems
+    assert any("no query of val has anything relevant to find" in text and "data.val_gallery" in text for text in said)
+    with pytest.raises(DataError, match="no query of val has anything relevant to find"):
+        train(parse(Recipe, values, "wrong gallery"), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_choosing_on_the_test_classes_is_possible_and_told(tmp_path: Path) -> None:

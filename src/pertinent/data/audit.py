@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,30 +23,42 @@ def is_damage(problem: str) -> bool:
     return f": {CANNOT_READ} " in problem
 
 
-def audit(tables: ImageTable | Mapping[str, ImageTable], check_pictures: bool = True) -> list[str]:
+def audit(
+    tables: ImageTable | Mapping[str, ImageTable],
+    check_pictures: bool = True,
+    galleries: Mapping[str, str] = MappingProxyType({}),
+) -> list[str]:
     """List the problems of one table, or of several splits together, one sentence each; nothing is changed.
 
-    Looks for pictures without a label, labels that appear once, classes that are in several splits, pictures that
-    cannot be read and pictures whose pixels are exactly the same.
+    Looks for pictures without a label, labels that appear once, queries whose label their gallery lacks, classes that
+    are in several splits that have no picture in common, pictures that cannot be read and pictures whose pixels are
+    exactly the same.
 
     Args:
         tables: one table, or tables by the name of their split, which then begins each sentence.
         check_pictures: decode every picture; False looks at the labels only.
+        galleries: the split in which the pictures of a split search, where that is another.
     """
     splits = {"": tables} if isinstance(tables, ImageTable) else dict(tables)
-    problems = [text for name, table in splits.items() for text in _labels(name, table)]
+    problems: list[str] = []
+    for name, table in splits.items():
+        gallery = splits.get(galleries[name]) if name in galleries else None
+        problems += _labels(name, table, alone=gallery is None)
+        problems += [] if gallery is None else _lacking(name, table, galleries[name], gallery)
     for (name, table), (other_name, other) in combinations(splits.items(), 2):
-        problems += _shared_classes(name, table, other_name, other)
+        pair = galleries.get(name) == other_name or galleries.get(other_name) == name
+        if not pair and set(table.ids).isdisjoint(other.ids):
+            problems += _shared_classes(name, table, other_name, other)
     problems += _pictures(splits) if check_pictures else []
     return [text.removeprefix(": ") for text in problems]
 
 
-def _labels(split: str, table: ImageTable) -> Iterator[str]:
+def _labels(split: str, table: ImageTable, alone: bool) -> Iterator[str]:
     for level, words, counts, unlabelled in _columns(table):
         if unlabelled:
             yield f"{split}: {unlabelled} of {len(table)} pictures have no {level}; they are relevant to nothing by it"
         single = [words[label] for label in np.flatnonzero(counts == 1).tolist()]
-        if single:
+        if single and alone:
             found = f"{split}: {len(single)} of {np.count_nonzero(counts)} labels of {level} appear once"
             lonely = (
                 "no other picture is relevant by it"
@@ -54,6 +67,23 @@ def _labels(split: str, table: ImageTable) -> Iterator[str]:
                 "metrics skip it as a query and losses use it as a negative only"
             )
             yield f"{found} ({_shorten(single)}): {lonely}"
+
+
+def _lacking(split: str, table: ImageTable, other_name: str, other: ImageTable) -> Iterator[str]:
+    """Labels of queries that nothing in their gallery has."""
+    theirs = {level: _there(words, counts) for level, words, counts, _ in _columns(other)}
+    for level, words, counts, _ in _columns(table):
+        mine = _there(words, counts)
+        if level in theirs and mine - theirs[level]:
+            missing = sorted(mine - theirs[level])
+            yield (
+                f"{split}: {len(missing)} of {len(mine)} labels of {level} are not in {other_name}, in which it "
+                f"searches ({_shorten(missing)}): nothing is relevant by them"
+            )
+
+
+def _there(words: Sequence[str], counts: NDArray[np.int64]) -> set[str]:
+    return {words[label] for label in np.flatnonzero(counts).tolist()}
 
 
 def _columns(table: ImageTable) -> Iterator[tuple[str, Sequence[str], NDArray[np.int64], int]]:
@@ -72,8 +102,8 @@ def _shared_classes(name: str, table: ImageTable, other_name: str, other: ImageT
     if not {table.kind, other.kind} <= {"classes", "tree"}:
         return
     (level, words, counts, _), (_, other_words, other_counts, _) = next(_columns(table)), next(_columns(other))
-    mine = {words[label] for label in np.flatnonzero(counts).tolist()}
-    both = sorted(mine & {other_words[label] for label in np.flatnonzero(other_counts).tolist()})
+    mine = _there(words, counts)
+    both = sorted(mine & _there(other_words, other_counts))
     if both:
         yield (
             f"{name} and {other_name} share {len(both)} of {len(mine)} classes of {level} ({_shorten(both)}); "

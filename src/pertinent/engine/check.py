@@ -10,7 +10,7 @@ from pertinent.data.samplers import SAMPLERS
 from pertinent.data.table import ImageTable
 from pertinent.engine.building import make_encoder, make_losses
 from pertinent.engine.loader import compact_labels
-from pertinent.engine.measure import relevance_of
+from pertinent.engine.measure import relevance_of, require_relevant
 from pertinent.engine.optim import make_optimisers
 from pertinent.engine.recipe import Recipe
 from pertinent.engine.run import open_dataset, open_split
@@ -92,6 +92,7 @@ def _check_metrics(recipe: Recipe, tables: Mapping[str, ImageTable], found: Find
         table = tables[split]
         try:
             relevance = relevance_of(StoreLabels.of(table), len(table), recipe.evaluate.protocol)
+            require_relevant(table, split, recipe.evaluate.protocol)
         except PertinentError as error:
             found.problems.append(f"evaluate: {split}: {error}")
             continue

@@ -87,7 +87,7 @@ def diagnose(
     if pictures:
         _decode(tables, bad, found, listener)
     else:
-        found.notes += audit(tables, check_pictures=False)
+        found.notes += audit(tables, check_pictures=False, galleries=galleries_of(name))
     _check_downloads(name, root, found, listener)
     found.advice = _advice(found, root, pictures)
     return found
@@ -116,6 +116,12 @@ def look(name: str, root: Path, options: dict[str, Any], found: Diagnosis) -> tu
             if names:
                 found.add(f"{split}: {len(names)} of {len(table)} pictures are {fault}: {_shorten(names)}")
     return tables, bad
+
+
+def galleries_of(name: str) -> Mapping[str, str]:
+    """The split in which the pictures of a split search, where that is another, as a data set's reader says."""
+    galleries: Mapping[str, str] = getattr(DATASETS.get(name), "galleries", {})
+    return galleries
 
 
 def _check_options(name: str, options: dict[str, Any]) -> None:
@@ -209,7 +215,7 @@ def _decode(tables: Mapping[str, ImageTable], known: set[str], found: Diagnosis,
         split: dataclasses.replace(table, source=_Watched(table.source, progress, damaged))
         for split, table in tables.items()
     }
-    said = audit(watched, check_pictures=True)
+    said = audit(watched, check_pictures=True, galleries=galleries_of(found.name))
     found.notes += [text for text in said if not is_damage(text)]
     wrong = [text for where, text in sorted(damaged.items()) if where not in known]
     # A box outside of its picture is found by the table, not by the source of pictures.

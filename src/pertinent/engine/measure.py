@@ -11,11 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pertinent.data.table import ImageTable
 from pertinent.engine.evaluate import Report, evaluate
 from pertinent.errors import DataError, StorageError
 from pertinent.files import read_json, write_bytes, write_json
+from pertinent.functional.neighbours import blocks
 from pertinent.relevance import Relevance
 from pertinent.store import EmbeddingStore, StoreLabels
+
+QUERIES = 1024
 
 
 def relevance_of(labels: StoreLabels, count: int, protocol: str | None = None, distractors: int = 0) -> Relevance:
@@ -54,6 +58,16 @@ def relevance_of(labels: StoreLabels, count: int, protocol: str | None = None, d
         return made[labels.kind](labels.values)
     own = own_items(labels, items)
     return made[labels.kind](labels.values[items:], labels.values[:items], query_positions=own)
+
+
+def require_relevant(table: ImageTable, split: str, protocol: str | None = None) -> None:
+    """Raise DataError where no query of a split has anything relevant, so that every metric would be undefined."""
+    relevance = relevance_of(StoreLabels.of(table), len(table), protocol)
+    if not any(len(relevance.positives(rows).lists.ids) for rows in blocks(relevance.n_queries, QUERIES)):
+        raise DataError(
+            f"no query of {split} has anything relevant to find, so nothing can be measured; look at its labels, and "
+            "at data.gallery or data.val_gallery, the split in which it searches"
+        )
 
 
 def own_items(labels: StoreLabels, items: int) -> NDArray[np.int64]:

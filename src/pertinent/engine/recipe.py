@@ -6,9 +6,9 @@ import inspect
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from pertinent.config import Settings, apply_words, check_value, parse, read_yaml
 from pertinent.data.datasets import DATASETS
@@ -42,8 +42,8 @@ class Open(Settings):
 class DataSettings(Open):
     """Which data set and splits; further keys are options of its reader.
 
-    Every picture of `val` and of `test` is a query that searches among the others, unless `gallery` names the split in
-    which they search.
+    Every picture of `val` and of `test` is a query that searches among the others, unless `val_gallery` and `gallery`
+    name the split in which they search.
     """
 
     name: str
@@ -52,8 +52,19 @@ class DataSettings(Open):
     val: str | None = None
     test: str = "test"
     gallery: str | None = None
+    val_gallery: str | None = None
     on_error: Literal["raise", "skip"] = "raise"
     workers: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _val_searches(self) -> Self:
+        if self.val_gallery is not None and self.val in (None, self.test):
+            raise ValueError("val_gallery is where the pictures of a val split search, which is not the test split")
+        return self
+
+    def gallery_of(self, split: str) -> str | None:
+        """The split in which the pictures of `val` or `test` search; None among themselves."""
+        return self.gallery if split == self.test else self.val_gallery
 
 
 class ModelSettings(EncoderConfig):

@@ -106,8 +106,8 @@ def open_split(settings: DataSettings, split: str, dataset: Dataset | None = Non
         dataset: the reader, where it is built already.
     """
     dataset = dataset or open_dataset(settings)
-    table = dataset.split(split)
-    return table if settings.gallery is None else queries_and_items(table, dataset.split(settings.gallery))
+    table, gallery = dataset.split(split), settings.gallery_of(split)
+    return table if gallery is None else queries_and_items(table, dataset.split(gallery))
 
 
 def require_free(run: Run, recipe: Recipe, resume: bool) -> None:

@@ -39,7 +39,7 @@ from pertinent.engine.extract import Extraction
 from pertinent.engine.feed import Feed, make_sampler
 from pertinent.engine.interrupt import interrupt_afterwards
 from pertinent.engine.loader import Batch, compact_labels
-from pertinent.engine.measure import measure, save_evaluation
+from pertinent.engine.measure import measure, require_relevant, save_evaluation
 from pertinent.engine.memory import Memory
 from pertinent.engine.mining import Mining
 from pertinent.engine.optim import make_optimisers, set_training_mode
@@ -164,6 +164,9 @@ class Trainer:
         self.table = dataset.split(data.train)
         self.val = open_split(data, data.val, dataset) if data.val else None
         self.test = open_split(data, data.test, dataset)
+        for split, table in ((data.val, self.val), (data.test, self.test)):
+            if split is not None and table is not None:
+                require_relevant(table, split, self.recipe.evaluate.protocol)
         self.labels = torch.from_numpy(compact_labels(self.table))
         if self.world.leads:
             self.world.wait()
@@ -332,6 +335,11 @@ class Trainer:
         report = self._measure(store) if self.world.leads else None
         mean = self.world.gather_objects(dict(report.mean) if report else {})[0]
         value = selected(mean, self.recipe.evaluate.select)
+        if math.isnan(value):
+            raise TrainingError(
+                f"evaluate.select={self.recipe.evaluate.select} is undefined on data.val={self.recipe.data.val}: no "
+                "query there has anything relevant by it; select another metric, or another split"
+            )
         better = value > self.best or not self.run.encoder("best").is_dir()
         # Everybody has looked before the first process writes.
         self.world.wait()

@@ -60,6 +60,9 @@ class COCO:
     expected: Mapping[str, int] = {"train": 10_000, "query": 5000, "database": 117_218}
     """How many pictures the published splits have."""
 
+    galleries: ClassVar[Mapping[str, str]] = {"query": "database"}
+    """In which split the pictures of a split search, where that is another."""
+
     def __init__(
         self,
         root: Path | str | None,

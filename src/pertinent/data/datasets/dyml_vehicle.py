@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
+from pertinent.data.datasets._dyml import LEVELS
 from pertinent.data.datasets._dyml_levels import DyMLLevels, write_example
 from pertinent.data.table import ImageTable
 
@@ -32,6 +34,9 @@ class DyMLVehicle:
         DataError: a file is missing, a line is wrong, or a class is under two others; names it.
         InputError: the share is not 0 to below 1.
     """
+
+    galleries: ClassVar[Mapping[str, str]] = {f"query_{level}": f"gallery_{level}" for level in LEVELS}
+    """In which split the pictures of a split search, where that is another."""
 
     def __init__(self, root: Path | str | None, *, holdout: float = 0.0) -> None:
         self._reader = DyMLLevels(root, "dyml_vehicle", holdout)

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,9 @@ class InShop:
 
     expected: Mapping[str, int] = MappingProxyType({"train": 25_882, "query": 14_218, "gallery": 12_612})
     """How many pictures were published, by split."""
+
+    galleries: ClassVar[Mapping[str, str]] = {"query": "gallery"}
+    """In which split the pictures of a split search, where that is another."""
 
     def __init__(self, root: Path | str | None, *, holdout: float = 0.0) -> None:
         places = [f"{around}{part}" for part in ("Eval", "") for around in _AROUND]

@@ -79,6 +79,9 @@ class MIRFlickr25k:
     expected: Mapping[str, int] = {"train": 4000, "query": 1000, "database": 19_581}
     """How many pictures the published splits have."""
 
+    galleries: ClassVar[Mapping[str, str]] = {"query": "database"}
+    """In which split the pictures of a split search, where that is another."""
+
     def __init__(
         self, root: Path | str | None, *, queries: int = 1000, training: int = 4000, held_out: float = 0.0
     ) -> None:

@@ -57,6 +57,8 @@ class TagList:
     """Where below `root` the lists may lie."""
     files: ClassVar[Mapping[str, str]] = {name: f"{name}.txt" for name in ("train", "val", "test", "query", "database")}
     """List of each split, where the options name none."""
+    galleries: ClassVar[Mapping[str, str]] = {"query": "database", "test": "database"}
+    """In which split the pictures of a split search, where that is another."""
     count: ClassVar[int | None] = None
     """How many tags there are; None takes as many as the first line has."""
     origin: ClassVar[str] = "each line is `path 0 1 0 ...`, and SPLIT_file=LIST names a split's list"

@@ -30,6 +30,8 @@ class VOC2007(VOC):
     also: ClassVar[Mapping[str, str]] = {"query": "test", "database": "trainval", "gallery": "trainval"}
     expected: Mapping[str, int] = {"train": 2501, "val": 2510, "trainval": 5011, "test": 4952}
     """How many pictures the published splits have."""
+    galleries: ClassVar[Mapping[str, str]] = {"test": "trainval"}
+    """In which split the pictures of a split search, where that is another."""
     origin: ClassVar[str] = (
         "VOCtrainval_06-Nov-2007.tar and VOCtest_06-Nov-2007.tar come from thor.robots.ox.ac.uk/pascal/VOC/voc2007"
     )

@@ -34,6 +34,8 @@ class VOC2012(VOC):
     also: ClassVar[Mapping[str, str]] = {"query": "val", "database": "train", "gallery": "train"}
     expected: Mapping[str, int] = {"train": 5717, "val": 5823, "trainval": 11540}
     """How many pictures the published splits have."""
+    galleries: ClassVar[Mapping[str, str]] = {"val": "train"}
+    """In which split the pictures of a split search, where that is another."""
     origin: ClassVar[str] = "VOCtrainval_11-May-2012.tar comes from thor.robots.ox.ac.uk/pascal/VOC/voc2012"
 
     def __init__(self, root: Path | str | None, *, difficult: bool = True, held_out: float = 0.0) -> None:
