@@ -81,7 +81,16 @@ def test_the_run_folder(finished_run: Run):
     wanted = {
         "": ["log.jsonl", "recipe.yaml", "evaluations", "stores"],
         "checkpoints": ["", *(f"/00002-0000000{name}" for name in ("", "/state.json", "/state.safetensors"))],
-        "index": ["", "/index.json", "/changes", "/changes/journal", "/changes/lock", "/names", *names],
+        "index": [
+            "",
+            "/index.json",
+            "/changes",
+            "/changes/journal",
+            "/changes/lock",
+            "/changes/sealed",
+            "/names",
+            *names,
+        ],
         "evaluations/": ["before.json", "before.npz", "best.json", "best.npz"],
         **dict.fromkeys(("before", "best", "last"), encoder),
         **dict.fromkeys(("stores/before", "stores/best"), store),
@@ -352,6 +361,15 @@ def test_each_of_several_processes_has_a_device_of_its_own(own: str, fits: str, 
     assert choose_device("auto", Several()) == choose_device(fits, Several()) == torch.device(own)
     with pytest.raises(TrainingError, match=f"device {refused}: each of several processes computes on {fits} here"):
         choose_device(refused, Several())
+
+
+def test_a_run_that_is_resumed_after_its_end_keeps_what_was_added_to_its_index(tmp_path: Path, recipe_file: Path):
+    run = run_recipe(recipe_file, tmp_path / "run", "train.epochs=1")
+    index = Index.open(run.index)
+    index.put(["new"], np.ones((1, index.store.dim)))
+    index.close()
+    run_recipe(recipe_file, tmp_path / "run", "train.epochs=1", resume=True)
+    assert Index.open(run.index).position("new") is not None
 
 
 def test_where_the_pictures_of_val_search(tmp_path: Path, recipe_file: Path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from pertinent import EmbeddingStore, Index
 from pertinent.engine.fitting import fitted_pipeline
 from pertinent.errors import InputError, StorageError
 from pertinent.index import INDEXES
+from pertinent.index._saved import read_facts, write_facts
 from pertinent.store import StoreLabels
 
 RNG = np.random.default_rng(0)
@@ -174,9 +174,8 @@ def test_damage_is_found(store: EmbeddingStore, tmp_path: Path, kind: str):
 )
 def test_a_damaged_state_is_found(store: EmbeddingStore, tmp_path: Path, changes: dict[str, Any], said: str):
     Index.build(store, "binary").save(tmp_path / "index")
-    path = tmp_path / "index" / "index.json"
-    saved = json.loads(path.read_text())
-    path.write_text(json.dumps({**saved, "state": saved["state"] | changes}))
+    saved = read_facts(tmp_path / "index")
+    write_facts(tmp_path / "index", {**saved, "state": saved["state"] | changes})
     with pytest.raises(StorageError, match=said):
         Index.open(tmp_path / "index")
 

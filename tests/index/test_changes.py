@@ -147,6 +147,28 @@ def test_changes_before_it_is_saved_are_saved_with_it(store: EmbeddingStore, tmp
     assert Index.open(tmp_path / "copy").position("c") == 66
 
 
+def test_nothing_takes_the_place_of_changes(store: EmbeddingStore, tmp_path: Path):
+    folder = tmp_path / "index"
+    first = Index.build(store)
+    first.save(folder)
+    Index.build(store, "binary").save(folder)  # nothing was changed
+    with pytest.raises(StorageError, match="was changed since it was opened here"):
+        first.save(folder)
+    index, other = Index.open(folder), Index.open(folder)
+    index.put(["a"], np.ones((1, 5)))
+    index.close()
+    for one in (Index.build(store), other):
+        with pytest.raises(
+            StorageError, match=r"was changed since it was opened|put or deleted since it was first built"
+        ):
+            one.save(folder)
+    index.compact()
+    with pytest.raises(StorageError, match=r"another in its place would lose that; choose .*index/store --out NEW"):
+        Index.build(store).save(folder)
+    index.save(folder)
+    assert Index.open(folder).position("a") == 60
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -109,11 +109,11 @@ def test_no_index_is_there(store: EmbeddingStore):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"format": 7}, "has index format 7, this version reads 1"),
-        ({"kind": None}, "is damaged: 'kind' is missing; build it again"),
-        ({"store": None}, "is damaged: 'store' is missing"),
-        ({"vectors": None}, "is damaged: 'vectors' is missing"),
-        ({"state": None}, "is damaged: 'state' is missing"),
+        ({"format": 7}, "has index format 7, this version reads 2"),
+        ({"kind": None}, "its checksum is not the one written; build the index again"),
+        ({"checksum": None}, "its checksum is not the one written"),
+        ({"first": -1}, "its checksum is not the one written"),
+        ({"files": []}, "its checksum is not the one written"),
     ],
 )
 def test_damage_is_found(store: EmbeddingStore, tmp_path: Path, changes: dict[str, Any], said: str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from pertinent import EmbeddingStore, Index
 from pertinent.errors import StorageError
 from pertinent.index import Where
-from pertinent.index._journal import HEAD, frame, records
+from pertinent.index._journal import HEAD, frame, records, seal
 
 VECTORS = np.random.default_rng(0).standard_normal((40, 5)).astype(np.float32)
 IDS = [f"i{number}" for number in range(40)]
@@ -28,14 +29,21 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def journal(folder: Path) -> Path:
-    """Of three changes."""
+def closed(folder: Path) -> Path:
+    """A journal of three changes, closed."""
     index = Index.open(folder)
     index.put(["a"], np.ones((1, 5)))
     index.delete(["i0"])
     index.put(["b"], np.ones((1, 5)))
     index.close()
     return folder / "changes" / "journal"
+
+
+@pytest.fixture
+def journal(closed: Path) -> Path:
+    """The same as a process that was killed leaves it."""
+    seal(closed.parent, 0)
+    return closed
 
 
 def test_a_torn_last_record_never_was(folder: Path, journal: Path):
@@ -72,6 +80,43 @@ def test_damage_to_an_earlier_record_is_found(folder: Path, journal: Path):
             Index.open(folder)
         with pytest.raises(StorageError, match=r"journal is damaged at byte 0"):
             Index.verify(folder)
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "cut", "flipped", "zeros"])
+def test_after_closing_the_last_record_cannot_be_torn(folder: Path, closed: Path, damage: str):
+    whole = closed.read_bytes()
+    start = [0, *(end for end, _ in records(closed))][-2]
+    left = {"empty": b"", "cut": whole[:-5], "flipped": whole[:-1] + bytes([whole[-1] ^ 1])}
+    left["zeros"] = whole[:start] + b"\0" * (len(whole) - start)
+    closed.unlink()
+    if damage != "gone":
+        closed.write_bytes(left[damage])
+    place = 0 if damage in ("gone", "empty") else start
+    for read in (Index.open, Index.verify):
+        with pytest.raises(StorageError, match=rf"journal is damaged at byte {place}: .*is gone or changed; bring the"):
+            read(folder)
+    # What it says to do works.
+    shutil.rmtree(closed.parent)
+    assert len(Index.open(folder)) == 40
+
+
+def test_a_damaged_seal(folder: Path, closed: Path):
+    path = closed.with_name("sealed")
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(StorageError, match=r"sealed is damaged; delete it if .*journal is as it was left"):
+        Index.open(folder)
+    path.unlink()
+    assert Index.open(folder).position("b") == 41
+
+
+def test_what_was_whole_at_opening_is_sealed_before_anything_is_added(folder: Path, journal: Path):
+    index = Index.open(folder)
+    index.put(["c"], np.ones((1, 5)))
+    before = journal.read_bytes()
+    index._writer = None  # killed
+    journal.write_bytes(before[:60])
+    with pytest.raises(StorageError, match="journal is damaged"):
+        Index.open(folder)
 
 
 def test_records_that_mean_nothing(folder: Path, journal: Path):

@@ -47,9 +47,9 @@ def index(
     compact: Annotated[bool, typer.Option(help="Build an index again over what was put and deleted since.")] = False,
 ) -> None:
     """Build a searchable index over a store of embeddings, with stages of post-processing if you like."""
-    from pertinent.engine.indexing import check_replaced
     from pertinent.engine.metadata import read_metadata
     from pertinent.engine.tuning import tune
+    from pertinent.index import Index
     from pertinent.store import EmbeddingStore
 
     if compact:
@@ -58,13 +58,14 @@ def index(
     opened = EmbeddingStore.open(store)
     folder = out or store.with_name(f"{store.name}-index")
     noted = read_metadata(metadata) if metadata else None
-    check_replaced(folder)
+    # What cannot be written is better said before the work.
+    Index.check_replaced(folder)
     pipeline = pipeline_of(stages, fit, opened)
     chosen = _chosen(opened, pipeline, tuned=recall is not None) if kind == AUTO else kind
     built = _built(opened, chosen, option or (), pipeline, noted, folder)
     measured = None if recall is None else tune(built, recall)
     if measured is not None and kind == AUTO and built.kind != "exact" and not measured.reached:
-        _say(f"{built.kind} finds {measured.recall:.4f} at best, less than {recall:g}: taking exact")
+        _say(f"{built.kind} finds {measured.chosen_by:.4f} at best, less than {recall:g}: taking exact")
         built = _built(opened, "exact", (), pipeline, noted, folder)
         measured = tune(built, measured.wished)
     built.save(folder)
@@ -150,8 +151,9 @@ def kind_options(kind: str, words: Sequence[str]) -> dict[str, Any]:
 
 def _show(measured: Measured) -> None:
     effort = "".join(f" with {option}={value}" for option, value in measured.effort.items())
+    chosen = f"; {measured.chosen_by:.4f} of the half that chose this" if effort else ""
     _say(
-        f"recall@10 {measured.recall:.4f}{effort}, of {measured.queries:,} held-out {measured.held_out}"
+        f"recall@10 {measured.recall:.4f}{effort}, of {measured.queries:,} held-out {measured.held_out}{chosen}"
         + ("" if measured.reached else f"; {measured.wished:g} was wished and cannot be reached, this is the best")
     )
     _say(f"{measured.ms_a_query:.2f} ms a query on one thread, {measured.cpu_ms_a_query:.2f} ms of CPU")

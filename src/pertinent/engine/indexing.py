@@ -7,9 +7,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pertinent.errors import StorageError
-from pertinent.index import Index
-from pertinent.index._saved import STORE
 from pertinent.pipeline import Pipeline
 from pertinent.store import EmbeddingStore
 
@@ -70,13 +67,3 @@ def free_memory() -> int:
 def dim_of(store: EmbeddingStore, pipeline: Pipeline | None) -> int:
     """Numbers of a vector after the stages."""
     return len(pipeline.learned[-1].projection) if pipeline and pipeline.learned else store.dim
-
-
-def check_replaced(folder: Path) -> None:
-    """Raise StorageError where a new index would take the place of one with changes, which are nowhere else."""
-    if Index.has_changes(folder):
-        raise StorageError(
-            f"the index in {folder} holds items that were put or deleted since it was first built, and building it "
-            f"from the store would lose that; choose another folder, or delete this one. To build anew with them: "
-            f"pertinent index {folder} --compact, and for another kind then: pertinent index {folder / STORE} --out NEW"
-        )

@@ -212,7 +212,8 @@ class Trainer:
         """Measure the best encoder on the test split and index that split."""
         self.world.wait()
         self._test("best", Encoder.load(self.run.encoder("best")).to(self.device))
-        if self.world.leads:
+        # A run that had ended before may have been served since, and its index changed; its encoder is the same still.
+        if self.world.leads and not Index.has_changes(self.run.index):
             Index.build(EmbeddingStore.open(self.run.store("best"))).save(self.run.index)
         self.tell({"event": "end", "seconds": self.seconds, "damaged": sorted(self.damaged)})
 

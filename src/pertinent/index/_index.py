@@ -30,7 +30,7 @@ from pertinent.index._checks import (
 )
 from pertinent.index._compact import compacted
 from pertinent.index._journal import JOURNAL, Writer, lock, recorded, records
-from pertinent.index._saved import CHANGES, OWN, STORE, read_facts, read_index, verify_index, write
+from pertinent.index._saved import CHANGES, OWN, STORE, is_index, read_facts, read_index, verify_index, write
 from pertinent.index._search import Finder
 from pertinent.index._view import View
 from pertinent.index._where import Where
@@ -171,7 +171,8 @@ class Index:
         ids in `names/`, metadata in `metadata/` and what was changed in `changes/`. From then on changes go there.
 
         Raises:
-            StorageError: the folder cannot be written, or the index in it is being changed by another.
+            StorageError: the folder cannot be written, or holds an index that another changes or has changed, which
+                would be lost.
         """
         with self._changing:
             self._write(Path(folder), self._view)
@@ -209,6 +210,17 @@ class Index:
         folder = Path(folder)
         # Compacting writes the changed items into a store of the index's own.
         return (folder / STORE).is_dir() or any(True for _ in records(folder / CHANGES / JOURNAL))
+
+    @staticmethod
+    def check_replaced(folder: Path | str) -> None:
+        """Raise StorageError where a new index would take the place of one with changes, which are nowhere else."""
+        if Index.has_changes(folder):
+            raise StorageError(
+                f"the index in {folder} holds items that were put or deleted since it was first built, and another in "
+                "its place would lose that; choose another folder, or delete this one. To build anew with them: "
+                f"pertinent index {folder} --compact, and for another kind then: pertinent index "
+                f"{Path(folder) / STORE} --out NEW"
+            )
 
     def close(self) -> None:
         """Let others change the saved index; searching goes on."""
@@ -369,7 +381,11 @@ class Index:
         self._view = view
 
     def _write(self, folder: Path, view: View, anew: bool = False) -> None:
-        mine = self._writer is not None and self.folder is not None and self.folder.resolve() == folder.resolve()
+        mine = self.folder is not None and self.folder.resolve() == folder.resolve() and is_index(folder)
+        if mine:
+            self._writing()
+        else:
+            self.check_replaced(folder)
         guard = lock(folder / CHANGES) if not mine and (folder / CHANGES).is_dir() else None
         try:
             if mine or guard is not None:

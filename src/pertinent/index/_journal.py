@@ -1,7 +1,8 @@
 """The journal of an index: changes on disk, one record each, which a crash at any moment leaves readable.
 
 A record is its length, a checksum of its bytes, a checksum of these two, and its bytes. It counts once the disk has all
-of it; one that a crash tore is the last, and was never acknowledged.
+of it; one that a crash tore is the last, and was never acknowledged. When its writer opens and closes it, the length
+that is whole is noted beside it: what is missing or wrong before that was damaged, not torn.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from pertinent.errors import StorageError
-from pertinent.files import storage_errors
+from pertinent.files import storage_errors, write_bytes
 
-JOURNAL, LOCK = "journal", "lock"
-HEAD = struct.Struct("<QII")
+JOURNAL, LOCK, SEALED = "journal", "lock", "sealed"
+HEAD, SEAL = struct.Struct("<QII"), struct.Struct("<QI")
 
 
 def frame(payload: bytes) -> bytes:
@@ -32,30 +34,57 @@ def records(path: Path, start: int = 0) -> Iterator[tuple[int, bytes]]:
     Raises:
         StorageError: a record is damaged, and not because a crash tore the last one.
     """
+    whole = _sealed(path.parent)
+    end = start
+    if path.is_file():
+        with storage_errors(path, "reading"), path.open("rb") as file:
+            for end, payload in _records(path, file, start):
+                yield end, payload
+    if end < whole:
+        raise _damaged(path, end)
+
+
+def _records(path: Path, file: BinaryIO, start: int) -> Iterator[tuple[int, bytes]]:
+    """Records up to the end, or to one that a crash may have torn."""
+    size = os.fstat(file.fileno()).st_size
+    file.seek(start)
+    while (place := file.tell()) < size:
+        head = file.read(HEAD.size)
+        if len(head) < HEAD.size:
+            return
+        length, check, head_check = HEAD.unpack(head)
+        if zlib.crc32(head[: HEAD.size - 4]) != head_check:
+            # A file may have grown before its bytes came, and then holds zeros to the end.
+            if not any(head) and not any(file.read()):
+                return
+            raise _damaged(path, place)
+        end = place + HEAD.size + length
+        payload = file.read(length) if end <= size else b""
+        if len(payload) < length:
+            return
+        if zlib.crc32(payload) != check:
+            if end == size:
+                return
+            raise _damaged(path, place)
+        yield end, payload
+
+
+def seal(folder: Path, length: int) -> None:
+    """Note beside the journal of a folder that so many bytes of it are whole; raises StorageError."""
+    number = struct.pack("<Q", length)
+    write_bytes(folder / SEALED, number + struct.pack("<I", zlib.crc32(number)))
+
+
+def _sealed(folder: Path) -> int:
+    """How many bytes of the journal were noted as whole."""
+    path = folder / SEALED
     if not path.is_file():
-        return
-    with storage_errors(path, "reading"), path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        file.seek(start)
-        while (place := file.tell()) < size:
-            head = file.read(HEAD.size)
-            if len(head) < HEAD.size:
-                return
-            length, check, head_check = HEAD.unpack(head)
-            if zlib.crc32(head[: HEAD.size - 4]) != head_check:
-                # A file may have grown before its bytes came, and then holds zeros to the end.
-                if not any(head) and not any(file.read()):
-                    return
-                raise _damaged(path, place)
-            end = place + HEAD.size + length
-            payload = file.read(length) if end <= size else b""
-            if len(payload) < length:
-                return
-            if zlib.crc32(payload) != check:
-                if end == size:
-                    return
-                raise _damaged(path, place)
-            yield end, payload
+        return 0
+    with storage_errors(path, "reading"):
+        data = path.read_bytes()
+    if len(data) != SEAL.size or zlib.crc32(data[:8]) != SEAL.unpack(data)[1]:
+        raise StorageError(f"{path} is damaged; delete it if {folder / JOURNAL} is as it was left")
+    return int(SEAL.unpack(data)[0])
 
 
 class Writer:
@@ -80,6 +109,7 @@ class Writer:
                 self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
                 os.ftruncate(self._file, length)
                 _sync_folder(folder)
+            seal(folder, length)
         except BaseException:
             os.close(self._lock)
             raise
@@ -111,6 +141,10 @@ class Writer:
 
     def close(self) -> None:
         """Let others change the index."""
+        # Where it cannot be written, damage to the last records passes for a tear. Another index may lie there by now.
+        with contextlib.suppress(StorageError, OSError):
+            if os.path.samestat(os.fstat(self._file), self.path.stat()):
+                seal(self.path.parent, self.length)
         os.close(self._file)
         os.close(self._lock)
 
@@ -160,8 +194,8 @@ def lock(folder: Path) -> int:
 
 def _damaged(path: Path, place: int) -> StorageError:
     return StorageError(
-        f"{path} is damaged at byte {place}: a record has not the checksum that was written; "
-        "bring the file back from a copy, or delete it and lose what was changed since the index was built"
+        f"{path} is damaged at byte {place}: the record that was written there is gone or changed; "
+        f"bring the file back from a copy, or delete {path.parent} and lose what was changed since the index was built"
     )
 
 

@@ -6,6 +6,8 @@ compared when the index is opened, which takes milliseconds; the whole is, by `v
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -23,13 +25,13 @@ from pertinent.functional.neighbours import blocks
 from pertinent.index import INDEXES
 from pertinent.index._base import Base, comparable
 from pertinent.index._changes import Change, Delete, Put, decode
-from pertinent.index._journal import JOURNAL, LOCK, frame, records
+from pertinent.index._journal import JOURNAL, LOCK, frame, records, seal
 from pertinent.index._metadata import Columns
 from pertinent.index._view import View
 from pertinent.pipeline import Pipeline
 from pertinent.store import STORE_FILES, EmbeddingStore, stamp
 
-FORMAT = 1
+FORMAT = 2
 VECTORS, PIPELINE, STRUCTURE, NAMES, NUMBERS = "vectors.npy", "pipeline", "structure", "names", "numbers.npy"
 METADATA, CHANGES, STORE = "metadata", "changes", "store"
 OWN = (VECTORS, PIPELINE, STRUCTURE, NAMES, NUMBERS, METADATA, CHANGES, STORE)
@@ -69,8 +71,8 @@ def write(folder: Path, home: Path, view: View, measured: dict[str, Any] | None)
     sealed = [VECTORS, NUMBERS, f"{STRUCTURE}/*", f"{NAMES}/*", f"{METADATA}/*"]
     paths = sorted(path for pattern in sealed for path in folder.glob(pattern))
     store = folder / STORE if base.owned else base.store.folder.resolve()
-    write_json(
-        folder / "index.json",
+    write_facts(
+        folder,
         {
             "format": FORMAT,
             "build": secrets.token_hex(8),
@@ -107,15 +109,29 @@ class Read:
     last: Change | None
 
 
+def write_facts(folder: Path, facts: dict[str, Any]) -> None:
+    """Write `index.json`, with a checksum of itself."""
+    write_json(folder / "index.json", {**facts, "checksum": _checksum(facts)})
+
+
+def is_index(folder: Path) -> bool:
+    """Whether a folder holds an index, damaged or not."""
+    return (folder / "index.json").is_file()
+
+
 def read_facts(folder: Path) -> dict[str, Any]:
     """What `index.json` says; raises StorageError where it is missing or damaged."""
-    if not (folder / "index.json").is_file():
+    path = folder / "index.json"
+    if not is_index(folder):
         raise StorageError(f"{folder} holds no index (index.json is missing); build one with: pertinent index STORE")
-    facts = read_versioned(folder / "index.json", "index", FORMAT)
-    missing = [key for key in ("kind", "state", "store", "vectors") if key not in facts]
-    if missing:
-        raise StorageError(f"{folder / 'index.json'} is damaged: {missing[0]!r} is missing; build it again")
+    facts = read_versioned(path, "index", FORMAT)
+    if facts.pop("checksum", None) != _checksum(facts):
+        raise _damaged(path)
     return facts
+
+
+def _checksum(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def read_index(folder: Path) -> Read:
@@ -134,8 +150,8 @@ def read_index(folder: Path) -> Read:
         items = _read_items(folder / VECTORS, len(store.items))
     else:
         items = comparable(store, kind, pipeline)
-    for name, seal in files.items():
-        _check_seal(folder / name, seal)
+    for name, written in files.items():
+        _check_seal(folder / name, written)
     base = Base(
         store,
         kind,
@@ -157,8 +173,8 @@ def read_index(folder: Path) -> Read:
 def verify_index(folder: Path) -> None:
     """Compare everything with its checksums; raises StorageError naming what is damaged."""
     read = read_index(folder)
-    for name, seal in read.facts.get("files", {}).items():
-        if sha256_file(folder / name) != seal["sha256"]:
+    for name, written in read.facts.get("files", {}).items():
+        if sha256_file(folder / name) != written["sha256"]:
             raise _damaged(folder / name)
     read.view.base.store.verify()
 
@@ -197,6 +213,7 @@ def _write_changes(folder: Path, view: View) -> None:
         gone = gone[(gone < built) | (gone >= len(view.base))]
         if len(gone):
             file.write(frame(Delete(gone.tolist()).encode()))
+    seal(folder, (folder / JOURNAL).stat().st_size)
 
 
 def _read_changes(path: Path, facts: dict[str, Any], view: View) -> Read:
