@@ -72,7 +72,8 @@ def run(case: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of one case, in this process."""
     torch.set_num_threads(options.threads)
     encoder, table = make_encoder(options), Folder.unlabelled(folder)
-    precision = choose_precision(options.precision, encoder.device)
+    # The official code knows no other than float32.
+    precision = torch.float32 if case == "single" else choose_precision(options.precision, encoder.device)
     if case == "single":
         transform, vectors = encoder.preprocess.build(), []
         encoder(transform(table.read(0))[None])

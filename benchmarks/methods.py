@@ -62,6 +62,12 @@ HASHING = {
     "DPSH": ["losses.hyp2=null", "losses.dpsh.weight=1"],
     "DHN": ["losses.hyp2=null", "losses.dhn.weight=1"],
     "HashNet": ["losses.hyp2=null", "losses.hashnet.weight=1"],
+    "DCH": ["losses.hyp2=null", "losses.dch.weight=1"],
+    "IDHN": ["losses.hyp2=null", "losses.idhn.weight=1"],
+    "CSQ": ["losses.hyp2=null", "losses.csq.weight=1"],
+    "DPN": ["losses.hyp2=null", "losses.dpn.weight=1"],
+    "OrthoHash": ["losses.hyp2=null", "losses.orthohash.weight=1", "model.output=batch_norm"],
+    "GreedyHash": ["losses.hyp2=null", "losses.greedyhash.weight=1"],
     "proxies only": ["losses.hyp2.beta=0"],
     "HyP2": [],
 }

@@ -49,6 +49,11 @@ class StoreLabels:
         """Protocols that judged labels allow."""
         return ("classic",) if any(judgement.ok for judgement in self.judgements) else ("easy", "medium", "hard")
 
+    @property
+    def between(self) -> str:
+        """What stands between the words of an item where they are one text: levels go from fine to coarse."""
+        return ", " if self.kind == "tags" else " < "
+
     def words(self, index: int) -> list[str]:
         """Names of item `index`'s labels: one a level, fine first, or one a tag."""
         if self.values is None or self.kind in ("none", "judged"):

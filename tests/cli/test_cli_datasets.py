@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -126,6 +127,21 @@ def test_doctor_of_a_broken_data_set(call: Any, site: Site, tmp_path: Path):
     assert "were downloaded" in said
     # What we brought and was damaged since is brought again.
     assert "healthy" in call("datasets", "download", "omniglot", tmp_path / "o", "--yes").stdout
+
+
+def test_doctor_names_every_missing_picture_in_a_file(call: Any, tmp_path: Path):
+    lines = ["path,label", *(f"{number:02}.png,{number % 2}" for number in range(30))]
+    (tmp_path / "all.csv").write_text("\n".join(lines))
+    words = ["datasets", "doctor", "csv", tmp_path, "file=all.csv", "label_columns=[label]"]
+    said = call(*words, status=1).stdout
+    assert "problem: 30 pictures are missing (all 30 of 30): " in said
+    assert "09.png and 20 more" in said
+    assert "30 pictures are missing or damaged; --json FILE names each" in said
+    said = call(*words, "--json", tmp_path / "found.json", status=1).stdout
+    assert f"all of it in {tmp_path / 'found.json'}" in said
+    written = json.loads((tmp_path / "found.json").read_text())
+    assert written["healthy"] is False
+    assert [Path(one["place"]).name for one in written["pictures"]] == [f"{number:02}.png" for number in range(30)]
 
 
 def test_what_has_to_be_asked_for(call: Any, site: Site, tmp_path: Path):

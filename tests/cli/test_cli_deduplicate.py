@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pertinent import EmbeddingStore, Encoder
+from pertinent import EmbeddingStore, Encoder, Index
 from pertinent.data.datasets.glyphs import Glyphs
 from pertinent.data.transforms import Preprocess
 from pertinent.engine.run import Run
@@ -153,6 +153,16 @@ def test_a_run_means_its_test_split(call: Any, finished_run: Run):
 def test_dedup_what_cannot_be(call: Any, made: Path, finished_run: Run, words: list[str], said: str):
     known = {"TRAIN": str(made / "s-train"), "RUN": str(finished_run.folder)}
     assert said in call("dedup", *(known.get(word, word) for word in words), status=1).stderr
+
+
+def test_of_a_compacted_index_its_store_is_named(call: Any, made: Path, tmp_path: Path):
+    index = Index.build(EmbeddingStore.open(made / "s-train"))
+    index.save(tmp_path / "photos")
+    index.delete(index.store.ids[:1])
+    index.compact()
+    said = " ".join(call("dedup", tmp_path / "photos", status=1).stderr.split())
+    assert f"is an index, and stores are compared; name the one in it: {tmp_path / 'photos' / 'store'}" in said
+    assert "no near duplicates" in call("dedup", tmp_path / "photos" / "store", "--above", 0.9999).stdout
 
 
 def test_interrupted_work_leaves_nothing(call: Any, made: Path, monkeypatch: pytest.MonkeyPatch):

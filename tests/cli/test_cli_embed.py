@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pertinent.data.datasets import DATASETS
 from pertinent.engine.run import Run
@@ -40,6 +41,37 @@ def test_several_transforms_and_scales_and_the_search_that_follows(
     said = call("search", "i", files[3], "--model", finished_run.folder, "-k", 1).stdout
     assert "1.0000" in said
     assert str(files[3]) in said.splitlines()[-1]
+
+
+def test_an_encoder_that_says_how_views_are_merged(
+    call: Any, finished_run: Run, pictures: Path, files: list[Path], tmp_path: Path
+):
+    encoder = Encoder.load(finished_run.encoder("best"))
+    encoder.views = Views(merge="power", p=2.5)
+    encoder.save(tmp_path / "enc")
+    for words, views in [
+        (["--scales", "1,0.5"], Views(scales=(1, 0.5), merge="power", p=2.5)),
+        (["--scales", "1,0.5", "--gemp", "2"], Views(scales=(1, 0.5), merge="power", p=2)),
+        (["--scales", "1,0.5", "--merge", "mean"], Views(scales=(1, 0.5), merge="mean", p=2.5)),
+    ]:
+        call("embed", "enc", pictures / "test", "-o", "s", *words)
+        store = EmbeddingStore.open("s")
+        assert Views(**store.manifest["views"]) == views
+        np.testing.assert_allclose(store.vectors, by_hand(finished_run, views, files), atol=1e-5)
+
+
+def test_scales_of_pictures_of_one_pixel(call: Any, finished_run: Run, tmp_path: Path):
+    (tmp_path / "tiny").mkdir()
+    sizes = [(1, 3), (1, 1), (40, 1), (20, 30)]
+    for number, size in enumerate(sizes):
+        Image.new("RGB", size, (200, 40 * number, 9)).save(tmp_path / "tiny" / f"{number}.png")
+    encoder = Encoder.load(finished_run.encoder("best"))
+    encoder.preprocess = encoder.preprocess.model_copy(update={"resize": None, "crop": None})
+    encoder.save(tmp_path / "enc")
+    call("embed", "enc", "tiny", "-o", "s", "--scales", "1,0.7071,0.5")
+    store = EmbeddingStore.open("s")
+    assert len(store) == len(sizes)
+    assert np.linalg.norm(store.vectors, axis=1) == pytest.approx(1, abs=1e-5)
 
 
 def test_half_precision(call: Any, finished_run: Run, pictures: Path, files: list[Path]):
@@ -86,7 +118,8 @@ def test_options_of_a_data_set(call: Any, finished_run: Run, tmp_path: Path):
     [
         (["--transform", "Scael(24)"], "Scael"),
         (["--scales", "1,x"], "scales"),
-        (["--scales", "0"], "scales"),
+        (["--scales", "0"], "merge-p: 1 problem\n  - scales.0: Input should be greater than 0, got '0'"),
+        (["--scales", "1,2", "--pooling", "mean", "--gemp", "2"], "--merge-p is about --merge gem or power"),
         (["--pooling", "mean"], "--merge: there is one view and nothing to merge"),
         (["--gemp", "3"], "--merge-p: there is one view and nothing to merge"),
         (["--scales", "1,2", "--merge", "max"], "merge"),

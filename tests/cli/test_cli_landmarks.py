@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from pertinent import EmbeddingStore, Pipeline
 from pertinent.data.datasets import DATASETS
 from pertinent.data.datasets._parts import write_example_picture
+from pertinent.data.ground_truth import read_ground_truth
 from pertinent.data.table import ImageTable
 from pertinent.engine.evaluate import evaluate
 from pertinent.engine.fitting import fitted_pipeline
 from pertinent.engine.run import Run
+from pertinent.functional.whitening import Whitening
 from pertinent.models.encoder import Encoder
+from pertinent.models.whitening import WhiteningLayer
 from pertinent.relevance import Relevance
 
 METRIC = "ap_trapezoid"
@@ -66,12 +71,13 @@ def test_embeddings_are_kept_and_taken_again(
     call(*words, "--save-feats", "f", "--json", "a.json")
     assert "per_query" not in read("a.json")["medium"]
     items = len(landmarks) - landmarks.probes
-    assert np.load("f/feats.dbdescs.npy").shape == (items, 8)
+    assert np.load("f/feats.bdescs.npy").shape == (items, 8)
+    assert len(Path("f/feats.qdescs.ids.txt").read_text().splitlines()) == landmarks.probes
     for path in Path("rox").rglob("*.jpg"):
         path.unlink()
     table_words = [*words, "--load-feats"]
     (tmp_path / "dirtorch").mkdir()
-    Path("f/feats.dbdescs.npy").rename("dirtorch/feats.bdescs.npy")
+    Path("f/feats.bdescs.npy").rename("dirtorch/feats.bdescs.npy")
     Path("f/feats.qdescs.npy").rename("dirtorch/feats.qdescs.npy")
     DATASETS.get("roxford5k").example(tmp_path / "rox")
     call(*table_words, "f", "--json", "b.json")
@@ -85,6 +91,87 @@ def test_embeddings_are_kept_and_taken_again(
         "evaluate", finished_run.folder, "-d", "roxford5k:gallery", "--root", "rox", "--load-feats", "f", status=1
     )
     assert "holds embeddings of other pictures than --data names" in said.stderr
+
+
+@pytest.fixture
+def whitened(finished_run: Run, tmp_path: Path) -> Encoder:
+    """The run's encoder with a whitening inside, in the folder `white`."""
+    plain, rng = Encoder.load(finished_run.encoder("best")), np.random.default_rng(4)
+    layer = WhiteningLayer.of(Whitening(rng.normal(size=8) / 9, rng.normal(size=(8, 8))))
+    encoder = Encoder(plain.config, plain.preprocess, whitening=layer).eval()
+    encoder.load_state_dict({**plain.state_dict(), **{f"whitening.{key}": x for key, x in layer.state_dict().items()}})
+    encoder.save(tmp_path / "white")
+    return encoder
+
+
+def test_features_are_kept_before_the_whitening(
+    call: Any, finished_run: Run, landmarks: ImageTable, words: list[Any], whitened: Encoder
+):
+    white = ["evaluate", "white", *words[2:]]
+    call(*white, "--json", "a.json")
+    call(*white, "--save-feats", "f", "--json", "b.json")
+    raw = vectors(finished_run, landmarks)
+    items = len(landmarks) - landmarks.probes
+    np.testing.assert_allclose(np.load("f/feats.bdescs.npy"), raw[:items], atol=1e-6)
+    np.testing.assert_allclose(np.load("f/feats.qdescs.npy"), raw[items:], atol=1e-6)
+    assert "embeddings of f, and the whitening of the encoder after them" in call(
+        *white, "--load-feats", "f", "--json", "c.json", "--out", "out"
+    ).stdout.replace("\n", " ")
+    assert read("out/report.json")["encoder"] == whitened.fingerprint()
+    Path("f/store").rename("store")
+    call(*white, "--load-feats", "f", "--json", "d.json")
+    call(*words, "--load-feats", "f", "--json", "plain.json")
+    call(*words, "--json", "own.json")
+    assert read("a.json") == read("b.json") == read("c.json") == read("d.json")
+    assert read("plain.json") == read("own.json") != read("a.json")
+
+
+def test_features_of_another_encoder_are_refused(call: Any, words: list[Any], whitened: Encoder, tmp_path: Path):
+    call(*words, "--save-feats", "f")
+    call("evaluate", "white", *words[2:], "--load-feats", "f")
+    with torch.no_grad():
+        whitened.head.linear.bias += 1  # type: ignore[operator, union-attr]
+    whitened.save(tmp_path / "other")
+    said = call("evaluate", "other", *words[2:], "--load-feats", "f", status=1).stderr
+    assert "f holds embeddings of another encoder; embed again with this one" in said
+
+
+def test_whole_pictures_are_no_queries_of_a_ground_truth_with_boxes(
+    call: Any, finished_run: Run, landmarks: ImageTable, words: list[Any], tmp_path: Path
+):
+    truth = ["--truth", "rox/gnd_roxford5k.pkl"]
+    call("embed", finished_run.folder, "rox/jpg", "-o", "whole")
+    said = call("evaluate", "whole", *truth, status=1).stderr
+    boxes = len(landmarks.boxes)
+    assert f"cuts {boxes} queries to their boxes, whole was embedded with 0 pictures cut" in said
+    assert "JSON without bbx" in said
+    call("embed", finished_run.folder, "roxford5k:test", "--root", "rox", "-o", "cut")
+    said = call("evaluate", "cut", *truth, "--json", "a.json").stdout
+    assert f"{boxes} pictures were cut to their boxes" in said
+    call(*words, "--json", "b.json")
+    assert read("a.json")["medium"]["cropped"] == read("b.json")["medium"]["cropped"] == boxes
+    # Vectors from elsewhere may be of queries that were cut.
+    whole = EmbeddingStore.open("whole")
+    EmbeddingStore.write(tmp_path / "arrays", whole.vectors, whole.ids)
+    said = call("evaluate", "arrays", *truth, "--json", "c.json", "-o", "out").stdout
+    assert "note: nobody knows whether the queries were cut to their boxes" in said
+    assert read("c.json")["medium"]["cropped"] is None
+    assert read("out/report.json")["cropped"] is None
+    content = read_ground_truth("rox/gnd_roxford5k.pkl")
+    replace(content, boxes=()).save(Path("cut-before.json"))
+    call("evaluate", "whole", "--truth", "cut-before.json", "--json", "d.json")
+    assert "cropped" not in read("d.json")["medium"]
+
+
+def test_distractors_of_another_encoder_or_other_views_are_refused(call: Any, words: list[Any], whitened: Encoder):
+    del whitened
+    call("embed", "white", "rox/jpg", "-o", "far")
+    call("embed", words[1], "rox/jpg", "-o", "scaled", "--scales", "0.5")
+    said = call(*words, "--distractors", "far", status=1).stderr
+    assert "vectors of far were made by another encoder" in said
+    said = call(*words, "--distractors", "scaled", status=1).stderr
+    assert "looked at pictures once, scaled as {" in said
+    call("evaluate", words[1], *words[2:], "--scales", "0.5", "--distractors", "scaled")
 
 
 def test_the_options_of_the_original(

@@ -59,7 +59,7 @@ def test_fail(capsys: pytest.CaptureFixture[str]):
 
 COMMANDS = [
     *("demo", "train", "sweep", "evaluate", "embed", "codes", "index", "search", "serve", "dedup", "report", "figures"),
-    *("check", "convert", "datasets", "list"),
+    *("average", "check", "convert", "datasets", "list"),
 ]
 
 

@@ -11,6 +11,7 @@ from pertinent.cli import screen
 from pertinent.cli.screen import Screen, duration, metric_table, percent
 
 START = {"event": "start", "train": 1200, "test": 30, "steps": 4, "parameters": 2_500_000, "device": "cpu"}
+START |= {"losses": {"hyp2": "threshold=0.1 (chosen)"}, "notes": ["the split is ours"]}
 STEP: dict[str, Any] = {
     "event": "step",
     "epoch": 2,
@@ -82,6 +83,8 @@ def test_every_kind_of_event_in_a_log(shown: io.StringIO):
             listener(event)
     assert shown.getvalue().splitlines() == [
         "flat: 1,200 training pictures, 30 to test, 4 steps an epoch, 2.5 M parameters, cpu",
+        "flat: hyp2: threshold=0.1 (chosen)",
+        "flat: note: the split is ours",
         "flat: epoch 2/3: step 1/4  loss 0.5123 hap 0.4000  lr backbone 0.0001  100 pictures/s  321 MB  "
         "left 1 min 15 s",
         "flat: epoch 2 done after 1 min 01 s: hap 50.0",

@@ -102,6 +102,9 @@ def test_only_items_with_a_label(call: Any, finished_run: Run, pictures: Path):
     assert [hit["labels"] for hit in found[0]["hits"]] == [["blue", "cold"]] * 2
     said = call("search", finished_run.folder, picture, "--label", "colt", status=1).stderr
     assert "'colt'; did you mean 'cold'" in said
+    both = ["search", finished_run.folder, picture, "--label", "cold", "--label", "warm"]
+    assert call(*both).stdout == f"{picture}: no item matches\n"
+    assert lines_of(call(*both, "--json"))[0]["hits"] == []
 
 
 def test_only_items_with_metadata(call: Any, finished_run: Run, pictures: Path):
@@ -112,6 +115,8 @@ def test_only_items_with_metadata(call: Any, finished_run: Run, pictures: Path):
     words += ["--json", "--metadata", "year=2003", "--metadata", "year=2005", "--metadata", "of=us"]
     hits = lines_of(call(*words))[0]["hits"]
     assert {hit["metadata"]["year"] for hit in hits} == {2003, 2005}
+    said = call("search", finished_run.folder, words[2], "--metadata", "year=2003", status=1).stderr
+    assert "'year'; this index has no metadata, build it with some: pertinent index STORE --metadata FILE" in said
 
 
 def test_words_of_metadata():

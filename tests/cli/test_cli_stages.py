@@ -31,12 +31,21 @@ def test_index_with_stages_and_search(call: Any, finished_run: Run, pictures: Pa
     assert found.shape == (1, 1)
 
 
-def test_stages_learn_from_another_store(call: Any, finished_run: Run):
+def test_stages_learn_from_another_store(call: Any, finished_run: Run, pictures: Path):
     best, before = (EmbeddingStore.open(finished_run.store(name)) for name in ("best", "before"))
-    call("index", best.folder, "-o", "i", "--stages", "lw_whiten(dims=3)", "--fit", before.folder)
-    assert Index.open("i").pipeline.fingerprint == fitted_pipeline("lw_whiten(dims=3)", before).fingerprint
+    call("embed", finished_run.folder, pictures / "train", "-o", "learn")
+    call("index", best.folder, "-o", "i", "--stages", "lw_whiten(dims=3)", "--fit", "learn")
+    learned = fitted_pipeline("lw_whiten(dims=3)", EmbeddingStore.open("learn")).fingerprint
+    assert Index.open("i").pipeline.fingerprint == learned
     call("index", best.folder, "-o", "j", "--stages", "i")
-    assert Index.open("j").pipeline.fingerprint == Index.open("i").pipeline.fingerprint
+    assert Index.open("j").pipeline.fingerprint == learned
+    other = "error: vectors of learn were made by another encoder"
+    assert other in call("index", before.folder, "-o", "k", "--stages", "dba", "--fit", "learn", status=1).stderr
+    assert other in call("evaluate", before.folder, "--gallery", "learn", status=1).stderr
+    assert other in call("evaluate", before.folder, "--whiten", "learn", status=1).stderr
+    said = call("evaluate", before.folder, "--stages", "i", status=1).stderr
+    assert "error: the stages of i were made by another encoder" in said
+    assert not Path("k").exists()
 
 
 def test_evaluate_with_stages(call: Any, finished_run: Run):

@@ -112,31 +112,58 @@ def test_ctrl_c_says_the_words_that_go_on(call: Any, recipe_file: Path, monkeypa
     assert shlex.split(again) == words
 
 
+# The program, whose second step waits until the signal was sent: no machine is then too fast or too busy.
+WAITING = """
+import time
+from pathlib import Path
+
+from pertinent.cli.__main__ import main
+from pertinent.engine import train
+
+gradients, calls = train.gradients, []
+
+
+def waiting(*arguments, **options):
+    calls.append(None)
+    while len(calls) == 2 and not Path("sent").exists():
+        time.sleep(0.01)
+    return gradients(*arguments, **options)
+
+
+train.gradients = waiting
+main()
+"""
+
+
 def test_ctrl_c_in_a_terminal_and_resume(call: Any, recipe_file: Path, tmp_path: Path):
     """A real process and a real signal; what it was told to do next ends as a run that was never stopped."""
-    words = ["train", str(recipe_file), "train.epochs=12", "--out", "run"]
+    words = ["train", str(recipe_file), "--out", "run"]
     with subprocess.Popen(
-        [sys.executable, "-m", "pertinent.cli", *words],
+        [sys.executable, "-c", WAITING, *words],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        deadline = time.monotonic() + 120
-        while not any(event["event"] == "step" for event in read_events(tmp_path / "run" / "log.jsonl")):
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        try:
+            deadline = time.monotonic() + 300
+            while not any(event["event"] == "step" for event in read_events(tmp_path / "run" / "log.jsonl")):
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            (tmp_path / "sent").touch()
+            out, err = process.communicate(timeout=300)
+        finally:
+            process.kill()
     assert process.returncode == 130, err
     assert "the checkpoint is written" in out
     again = shlex.split(err.strip().removeprefix("interrupted; go on with: "))
     assert again == ["pertinent", *words, "--resume"]
     assert "Traceback" not in err
 
-    assert "resumed at epoch" in call(*again[1:]).stdout
-    whole = run_recipe(recipe_file, tmp_path / "whole", "train.epochs=12")
+    assert "resumed at epoch 1, step 2" in call(*again[1:]).stdout
+    whole = run_recipe(recipe_file, tmp_path / "whole")
     for name in ("best", "last"):
         assert Encoder.load(tmp_path / "run" / name).fingerprint() == Encoder.load(whole.encoder(name)).fingerprint()
 

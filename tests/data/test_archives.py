@@ -188,6 +188,38 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path):
     assert unpack(archive, tmp_path / "out") == 2
 
 
+def write_members(path: Path, names: list[str]) -> Path:
+    """A tar file of these members; one that ends in `/` is a folder, one with `->` a link to a file."""
+    with tarfile.open(path, "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("file"), io.BytesIO(b""))
+        for name in names:
+            info = tarfile.TarInfo(name.removesuffix("/").removesuffix("->"))
+            if name.endswith("/"):
+                info.type = tarfile.DIRTYPE
+            elif name.endswith("->"):
+                info.type, info.linkname = tarfile.SYMTYPE, "file"
+            archive.addfile(info, io.BytesIO(b""))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["a", "a/b"], "member 'a/b' lies in 'a', which is a file of the archive and no folder"),
+        (["a", "a/b/c"], "member 'a/b/c' lies in 'a'"),
+        (["a", "a/b/"], "member 'a/b' lies in 'a'"),
+        (["a->", "a/b"], "member 'a/b' lies in 'a'"),
+        (["a/b", "a"], "member 'a' is both a file and a folder of the archive"),
+        (["a/b", "a->"], "member 'a' is both a file and a folder of the archive"),
+        (["a", "a/"], "member 'a' is both a file and a folder of the archive"),
+    ],
+)
+def test_a_file_that_is_a_folder_as_well_is_refused(tmp_path: Path, names: list[str], said: str):
+    with pytest.raises(DataError, match=f"{said}.*get the archive elsewhere"):
+        unpack(write_members(tmp_path / "x.tgz", names), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.95])
 def test_truncated_archives_are_refused(archive: Path, tmp_path: Path, share: float):
     noise = random.Random(0)

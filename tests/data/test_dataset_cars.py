@@ -95,6 +95,25 @@ def test_the_layout_of_the_devkit(root: Path, devkit: Path) -> None:
     assert Cars(around).split("test").fingerprint() == Cars(devkit).split("test").fingerprint()
 
 
+def test_a_copy_with_pictures_one_folder_deeper(root: Path, devkit: Path) -> None:
+    """Cars as unpacked from kaggle.com: a devkit beside, and the one file of a layout that is not there."""
+    flat = Cars(devkit, boxes=True).split("train")
+    size = flat.read(3).size
+    for part in ("cars_train", "cars_test"):
+        (devkit / part).rename(devkit / "inner")
+        (devkit / part).mkdir()
+        (devkit / "inner").rename(devkit / part / part)
+    shutil.copy(root / "cars_annos.mat", devkit)
+    deep = Cars(devkit, boxes=True).split("train")
+    assert [Path(name).name for name in deep.ids] == [Path(name).name for name in flat.ids]
+    assert deep.ids[0] == "cars_train/cars_train/000001.png"
+    assert deep.labels.tolist() == flat.labels.tolist()
+    assert deep.read(3).size == size
+    shutil.rmtree(devkit / "devkit")
+    with pytest.raises(DataError, match=r"cars: .*devkit.cars_meta\.mat is missing"):
+        Cars(devkit)
+
+
 def test_the_layout_of_folders(root: Path, tmp_path: Path) -> None:
     folder, names = (
         tmp_path / "folders",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pertinent.data.datasets import CUB
-from pertinent.errors import DataError, InputError, UnknownNameError
+from pertinent.errors import DataError, InputError
 
 NAMES = ["001.Albatross", "002.Ani", "050.Grebe", "100.Pelican", "101.Pelican_White", "200.Yellowthroat"]
 
@@ -109,7 +109,7 @@ def test_what_is_missing_is_named(root: Path, folder: Path, tmp_path: Path) -> N
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"neither images\.txt nor folders.*data\.caltech\.edu"):
         CUB(tmp_path / "empty")
-    with pytest.raises(UnknownNameError, match="val"):
+    with pytest.raises(InputError, match="cub has no val unless"):
         CUB(root).split("val")
     (folder / "images" / "001.Albatross" / "Albatross_0001.png").unlink()
     with pytest.raises(DataError, match=r"cub: 1 of 8 listed pictures.*Albatross_0001\.png.*data\.caltech\.edu"):

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pertinent.data.audit import audit
 from pertinent.data.datasets._parts import write_example_picture
 from pertinent.data.datasets.mirflickr25k import MIRFlickr25k
+from pertinent.data.sources import source
 from pertinent.engine.doctor import diagnose
 from pertinent.errors import DataError, InputError, UnknownNameError
 
@@ -187,3 +189,40 @@ def test_wrong_annotations_are_named(lists: Path, tmp_path_factory: pytest.TempP
     (root / "flickr.txt").unlink()
     with pytest.raises(DataError, match="0 pictures cannot be dealt"):
         opened(root).split("train")
+
+
+def test_the_order_lies_where_a_checkout_of_hyp2_has_it(lists: Path, tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    inner = checkout / "data" / "flickr25k"
+    inner.parent.mkdir(parents=True)
+    want = opened(lists).split("query").ids
+    for name in ("mirflickr", "img.txt", "targets.txt"):
+        (inner / name).parent.mkdir(exist_ok=True)
+        (lists / name).rename(inner / name)
+    (lists / "flickr.txt").rename(checkout / "flickr.txt")
+    for root in (checkout, inner.parent, inner):
+        assert opened(root).split("query").ids == want
+        assert opened(root).notes == []
+    # One folder higher is no place of theirs.
+    (checkout / "flickr.txt").rename(tmp_path / "flickr.txt")
+    assert opened(inner).split("query").ids != want
+
+
+def test_the_split_of_ours_is_told(lists: Path) -> None:
+    options = {"queries": 2, "training": 4}
+    assert diagnose("mirflickr25k", lists, options).notes == audit_of(lists)
+    (lists / "flickr.txt").unlink()
+    (said,) = opened(lists).notes
+    assert said.startswith("mirflickr25k: the split is ours and not that of HyP² or another paper")
+    assert diagnose("mirflickr25k", lists, options).notes == [said, *audit_of(lists)]
+
+
+def audit_of(root: Path) -> list[str]:
+    data = opened(root)
+    return audit({name: data.split(name) for name in data.splits}, False, MIRFlickr25k.galleries)
+
+
+def test_the_published_lists_are_among_the_downloads() -> None:
+    files = {file.name: file for file in source("mirflickr25k").files}
+    for name in ("flickr.txt", "img.txt", "targets.txt"):
+        assert "/JerryXu0129/HyP2-Loss/e9c1c24c74d306d867f5d1d3505f5c791871534e/" in files[name].url

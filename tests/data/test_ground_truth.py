@@ -70,6 +70,8 @@ def test_goes_to_json_and_back(tmp_path):
         ({**REVISITED, "gnd": [{"ok": [0], "junk": []}, {"ok": [4], "junk": []}]}, "query 1 names an item under ok"),
         ({**REVISITED, "gnd": [{"ok": 0.5, "junk": []}, {"ok": [4], "junk": []}]}, "query 0 has no list"),
         ({**REVISITED, "gnd": [{**REVISITED["gnd"][0], "bbx": [1]}, REVISITED["gnd"][1]]}, "four numbers"),
+        ({**REVISITED, "gnd": [{**REVISITED["gnd"][0], "bbx": "here"}, REVISITED["gnd"][1]]}, "four numbers"),
+        ({**REVISITED, "gnd": 3, "imlist": {}}, "is no ground truth: imlist, gnd must be lists"),
     ],
 )
 def test_anything_else_is_refused_by_name(tmp_path, content, says):

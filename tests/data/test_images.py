@@ -231,10 +231,15 @@ def test_folder_source(tmp_path: Path) -> None:
         source.read(1)
 
 
-@pytest.mark.parametrize("path", ["../x.png", "a/../../x.png", "/etc/x.png", "a\\..\\x.png", ""])
+@pytest.mark.parametrize("path", ["../x.png", "a/../../x.png", "a\\..\\x.png", ""])
 def test_paths_do_not_leave_the_folder(tmp_path: Path, path: str) -> None:
     with pytest.raises(DataError, match="leads out of"):
         FolderSource(tmp_path, [path])
+
+
+def test_an_absolute_path_is_called_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is an absolute path; list paths relative to"):
+        FolderSource(tmp_path, [str(tmp_path / "x.png")])
 
 
 def _zip(path: Path, count: int = 4) -> ZipSource:

@@ -31,12 +31,12 @@ def test_a_batch_is_made_while_the_caller_works():
 
     got = ahead(make, BATCHES, 1)
     assert next(got) == [1, 2, 3]
-    assert second.wait(5), "the second batch is begun before it is asked for"
+    assert second.wait(60), "the second batch is begun before it is asked for"
 
 
 def test_items_of_a_batch_are_made_at_once():
     met = threading.Barrier(2)
-    assert list(ahead(lambda item: (met.wait(5), item)[1], [[1, 2]], 2)) == [[1, 2]]
+    assert list(ahead(lambda item: (met.wait(60), item)[1], [[1, 2]], 2)) == [[1, 2]]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])

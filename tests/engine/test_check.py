@@ -8,7 +8,7 @@ import timm
 from PIL import Image
 
 from builders import recipe_of, write_pictures, write_recipe
-from pertinent.engine.check import Findings, check_recipe
+from pertinent.engine.check import Findings, check_recipe, measured_epochs
 
 
 def test_a_recipe_that_is_right(recipe_file: Path):
@@ -18,6 +18,25 @@ def test_a_recipe_that_is_right(recipe_file: Path):
     assert found.summary == "pictures: train 24, val 12, test 12; embeddings of 8 numbers"
     shared = [note.split(" of class")[0] for note in found.warnings]
     assert shared == [f"{pair} share 6 of 6 classes" for pair in ("train and val", "train and test", "val and test")]
+
+
+@pytest.mark.parametrize(
+    ("words", "measured"),
+    [
+        ((), 2),
+        (("train.epochs=5", "train.evaluate_every=2"), 3),
+        (("train.epochs=4", "train.evaluate_every=2"), 2),
+        (("train.evaluate_every=0",), 1),
+        (("train.evaluate_every=7",), 1),
+        (("train.epochs=1",), 1),
+    ],
+)
+def test_a_choice_among_one_epoch_is_doubtful(recipe_file: Path, words: tuple[str, ...], measured: int):
+    recipe = recipe_of(recipe_file, "data.val=val", *words)
+    assert measured_epochs(recipe) == measured
+    doubts = [note for note in check_recipe(recipe).warnings if "chooses no epoch" in note]
+    assert len(doubts) == (measured == 1 < recipe.train.epochs)
+    assert not any("chooses no epoch" in note for note in check_recipe(recipe_of(recipe_file, *words)).warnings)
 
 
 def test_every_fault_of_data_model_sampler_and_losses(recipe_file: Path):
@@ -125,3 +144,24 @@ def test_metrics_that_do_not_fit_the_labels(recipe_file: Path, tmp_path: Path):
     assert (
         "evaluate: all: the 1 items have no labels, so nothing can be measured; searching them works" in found.problems
     )
+
+
+def test_pictures_that_do_not_pass_the_network_and_pixels_of_another_one(recipe_file: Path):
+    fixed = ["model.backbone=vit_tiny_patch16_224", "model.backbone_options={}", "model.pool=own"]
+    (problem,) = check_recipe(recipe_of(recipe_file, *fixed)).problems
+    assert problem.startswith("model: a picture as preprocess makes it does not pass the network: ")
+    assert "(24) doesn't match model (224)" in problem
+    own, pretrained = "preprocess.std=[0.5, 0.5, 0.5]", "model.pretrained=true"
+    for words, told in (([], False), ([pretrained], True), ([pretrained, own], False)):
+        notes = [note for note in check_recipe(recipe_of(recipe_file, *words)).warnings if "gets pixels of" in note]
+        assert len(notes) == told
+        assert all(
+            "were trained with preprocess.mean=[0.5,0.5,0.5] preprocess.std=[0.5,0.5,0.5]" in note for note in notes
+        )
+
+
+def test_a_cut_beyond_the_gallery_is_told(recipe_file: Path):
+    said = check_recipe(recipe_of(recipe_file, "evaluate.metrics=[p@12, p@13, ap@20/hits]")).warnings
+    assert [note for note in said if "there are but" in note] == [
+        "evaluate: test: there are but 12 items for p@13, ap@20/hits"
+    ]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import shutil
-import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import pytest
 import torch
 import world_worker
 from every_loss import NAMES, RANKING
+from processes import started
 from world_worker import BIG, FROZEN, SHARES, WORDS
 
 from builders import run_recipe
@@ -29,46 +28,14 @@ from pertinent.store import EmbeddingStore
 ALONE = World()
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def start(size: int, recipe: Path, folder: Path) -> list[subprocess.Popen[bytes]]:
-    """Processes with the environment that torchrun gives them; what they say goes to `said-RANK` in the folder."""
-    here = Path(__file__).parent
-    shared = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")]),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-        "WORLD_SIZE": str(size),
-        "LOCAL_WORLD_SIZE": str(size),
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, str(here / "world_worker.py"), str(recipe), str(folder)]
-    processes = []
-    for rank in range(size):
-        own = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-        with (folder / f"said-{rank}").open("wb") as said:
-            processes.append(subprocess.Popen(command, env=own, stdout=said, stderr=subprocess.STDOUT))
-    return processes
-
-
 @pytest.fixture(scope="module")
 def worlds(tmp_path_factory: pytest.TempPathFactory, recipe_file: Path) -> dict[int, Path]:
     """Folders with the results of two and of three processes."""
     folders = {size: tmp_path_factory.mktemp(f"world-{size}") for size in (2, 3)}
-    started = {size: start(size, recipe_file, folder) for size, folder in folders.items()}
-    try:
-        for size, processes in started.items():
-            for rank, process in enumerate(processes):
-                assert process.wait(timeout=300) == 0, (folders[size] / f"said-{rank}").read_text()
-    finally:
-        for process in [process for processes in started.values() for process in processes]:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+    with contextlib.ExitStack() as stack:
+        worlds = [started(size, "world_worker.py", recipe_file, folder) for size, folder in folders.items()]
+        for wait in [stack.enter_context(world) for world in worlds]:
+            wait()
     return folders
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import shlex
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from builders import Listening
 from pertinent.data.datasets import DATASETS
 from pertinent.data.ledger import Download, Ledger
 from pertinent.engine.doctor import Diagnosis, diagnose
-from pertinent.errors import ConfigError, UnknownNameError
+from pertinent.errors import ConfigError, DataError, UnknownNameError
 
 
 def example(name: str, root: Path) -> Path:
@@ -44,11 +45,19 @@ def test_missing_pictures_are_counted_and_named(landmarks: Path):
     (landmarks / "jpg" / "place_000007.jpg").unlink()
     found = diagnose("roxford5k", landmarks)
     assert not found.healthy
-    text = "\n".join(found.problems)
-    assert "test: roxford5k: 2 of 8 listed pictures are missing" in text
-    assert "gallery: roxford5k: 1 of 6 listed pictures are missing" in text
-    assert "place_000001.jpg, place_000007.jpg" in text
+    first, second = (str(landmarks / "jpg" / f"place_{number:06}.jpg") for number in (1, 7))
+    assert found.problems == [
+        f"2 pictures are missing (test 2 of 8, gallery 1 of 6, queries 1 of 2): {first}, {second}"
+    ]
+    assert found.pictures == {first: "missing", second: "missing"}
     assert found.advice.startswith(f"Run `pertinent datasets download roxford5k {landmarks}`")
+
+
+def test_a_command_to_paste_holds_for_a_path_with_spaces(landmarks: Path):
+    root = landmarks.rename(landmarks.parent / "my data")
+    (root / "jpg" / "place_000001.jpg").unlink()
+    command = diagnose("roxford5k", root).advice.split("`")[1]
+    assert shlex.split(command) == ["pertinent", "datasets", "download", "roxford5k", str(root)]
 
 
 def test_the_same_fault_of_several_splits_is_said_once(landmarks: Path):
@@ -62,10 +71,7 @@ def test_empty_pictures_in_folders_and_zip_files(landmarks: Path, tmp_path: Path
     (landmarks / "jpg" / "place_000001.jpg").write_bytes(b"")
     found = diagnose("roxford5k", landmarks)
     place = landmarks / "jpg" / "place_000001.jpg"
-    assert found.problems == [
-        f"test: 1 of 8 pictures are empty: {place}",
-        f"gallery: 1 of 6 pictures are empty: {place}",
-    ]
+    assert found.problems == [f"1 picture is empty (test 1 of 8, gallery 1 of 6): {place}"]
     root = example("grocery", tmp_path / "grocery")
     listed = (root / "train.txt").read_text().splitlines()[0].split(",")[0]
     with zipfile.ZipFile(root / "pictures.zip", "w") as archive:
@@ -76,7 +82,7 @@ def test_empty_pictures_in_folders_and_zip_files(landmarks: Path, tmp_path: Path
                 path.unlink()
     found = diagnose("grocery", root)
     assert len(found.problems) == 1
-    assert "pictures are empty: " in found.problems[0]
+    assert found.problems[0].startswith("1 picture is empty (train 1 of ")
     assert found.problems[0].endswith(f"pictures.zip/{listed}")
 
 
@@ -85,14 +91,60 @@ def test_truncated_pictures_are_found_by_decoding(landmarks: Path):
     place = landmarks / "jpg" / "place_000002.jpg"
     place.write_bytes(place.read_bytes()[:200])
     (landmarks / "jpg" / "place_000003.jpg").write_bytes(b"")
-    assert len(diagnose("roxford5k", landmarks).problems) == 2
+    assert len(diagnose("roxford5k", landmarks).problems) == 1
     found = diagnose("roxford5k", landmarks, pictures=True, listener=heard)
     assert found.damaged == 1
     assert [text for text in found.problems if text.startswith(str(place))]
-    assert len(found.problems) == 3
+    assert len(found.problems) == 2
     assert found.advice.startswith("Delete what is damaged (1), then run `pertinent")
     last = heard.of("decode")[-1]
     assert (last["done"], last["total"]) == (16, 16)
+
+
+def test_every_kind_of_damage_is_told_in_one_round(landmarks: Path):
+    places = [landmarks / "jpg" / f"place_{number:06}.jpg" for number in range(8)]
+    path = landmarks / "gnd_roxford5k.pkl"
+    truth = pickle.loads(path.read_bytes())
+    truth["gnd"][1]["bbx"] = [5000, 5000, 6000, 6000]
+    path.write_bytes(pickle.dumps(truth))
+    (landmarks / ".more.tgz.part").write_bytes(b"x")
+    places[0].unlink()
+    places[1].write_bytes(b"")
+    places[2].write_bytes(b"no picture")
+    found = diagnose("roxford5k", landmarks, pictures=True)
+    kinds = ["missing", "empty", "not a picture", "no part in the box", "no part in the box", "broken off"]
+    assert [kind in text for kind, text in zip(kinds, found.problems, strict=True)] == [True] * 6
+    assert [str(place) in found.problems[row] for row, place in enumerate(places[:3])] == [True] * 3
+    assert {place: what[:7] for place, what in found.pictures.items()} == {
+        str(places[0]): "missing",
+        str(places[1]): "empty",
+        str(places[2]): "not a p",
+    }
+    said = found.to_json()
+    assert (said["data_set"], said["healthy"], said["problems"]) == ("roxford5k", False, found.problems)
+    assert said["pictures"][0] == {"place": str(places[0]), "fault": "missing"}
+
+
+@pytest.mark.parametrize("name", [name for name in DATASETS.names() if name != "glyphs"])
+def test_a_missing_picture_hides_no_other_damage(name: str, tmp_path: Path):
+    root, options = example(name, tmp_path), getattr(DATASETS.get(name), "example_options", {})
+    data = DATASETS.build(name, root=root, **options)
+    source = data.split(data.splits[0]).source
+    first, last = Path(source.where(0)), Path(source.where(len(source) - 1))
+    first.unlink()
+    last.write_bytes(b"")
+    found = diagnose(name, root, options)
+    assert found.pictures.get(str(last)) == "empty"
+    assert str(last) in " ".join(found.problems)
+    # Readers that list what is in a folder miss nothing.
+    assert found.pictures.get(str(first), "missing") == "missing"
+
+
+def test_a_reader_itself_still_refuses_missing_pictures(landmarks: Path):
+    (landmarks / "jpg" / "place_000001.jpg").unlink()
+    diagnose("roxford5k", landmarks)
+    with pytest.raises(DataError, match="1 of 6 listed pictures are missing"):
+        DATASETS.build("roxford5k", root=landmarks).split("gallery")
 
 
 def test_a_box_outside_of_its_picture(landmarks: Path):

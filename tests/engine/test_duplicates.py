@@ -237,3 +237,16 @@ def test_stores_that_cannot_be_written(three: dict[str, EmbeddingStore], tmp_pat
     twice = {"a": three["test"], "b": store(tmp_path / "b", {"z": near(0)})}
     with pytest.raises(InputError, match="every picture of b has a copy to keep elsewhere"):
         write_clean_stores(find_duplicates(twice), tmp_path / "other")
+
+
+@pytest.mark.parametrize(("kind", "want"), [("tags", "sky, sea"), ("tree", "oak < wood")])
+def test_tags_are_not_written_as_a_tree(kind: str, want: str, tmp_path: Path):
+    if kind == "tags":
+        labels = StoreLabels("tags", np.ones((2, 2), bool), [], [["sky", "sea"]])
+    else:
+        labels = StoreLabels("tree", np.zeros((2, 2), np.int64), ["kind", "group"], [["oak"], ["wood"]])
+    store = EmbeddingStore.write(tmp_path / "store", np.ones((2, 3), np.float32), ["a", "b"], labels=labels)
+    found = find_duplicates({"store": store}, above=0.9)
+    write_duplicates_csv(found, tmp_path / "pairs.csv")
+    (row,) = csv.DictReader(io.StringIO((tmp_path / "pairs.csv").read_text()))
+    assert (row["labels_1"], found.place(0).label, labels.between.join(found.place(0).words)) == (want, want, want)

@@ -130,6 +130,37 @@ def test_damaged_pictures_raise_or_are_passed_over(encoder: Encoder, table: Imag
     assert sorted(done) == [row for row in range(COUNT) if row not in (4, 22)]
 
 
+@torch.no_grad()
+def test_pictures_too_small_for_the_network_are_damaged_ones(tmp_path: Path):
+    sizes = [(48, 64), (3, 1), (48, 64), (1, 1)]
+    for number, size in enumerate(sizes):
+        Image.new("RGB", size[::-1]).save(tmp_path / f"{number}.png")
+    names = [f"{number}.png" for number in range(len(sizes))]
+    table = ImageTable(names, FolderSource(tmp_path, names))
+    torch.manual_seed(0)
+    parts = EncoderConfig(backbone="vgg11", pool="gem", dim=None)
+    vgg = Encoder(parts, Preprocess(resize=None, crop=None)).eval()
+    (window,) = Extraction(vgg, 2).windows(table, range(4))
+    with pytest.raises(ImageError, match=r"1\.png: 1 x 3 pixels are too few for the network .*--on-error skip"):
+        list(window.embeddings())
+    (window,) = Extraction(vgg, 2, skip_damaged=True).windows(table, range(4))
+    assert [row for rows, _ in window.embeddings() for row in rows] == [0, 2]
+    assert [row for row, _ in window.damaged] == [1, 3]
+
+
+@torch.no_grad()
+def test_other_failures_of_the_network_are_no_damage(
+    encoder: Encoder, table: ImageTable, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(self: Extraction, views: list[torch.Tensor]) -> torch.Tensor:
+        raise RuntimeError("out of memory")
+
+    (window,) = Extraction(encoder, 6, skip_damaged=True).windows(table, range(COUNT))
+    monkeypatch.setattr(Extraction, "vectors", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(window.embeddings())
+
+
 def test_loading_leaves_the_random_state_alone(encoder: Encoder, table: ImageTable):
     state = torch.get_rng_state()
     list(Extraction(encoder, 3).windows(table, range(COUNT)))

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +11,7 @@ import pytest
 import torch
 import yaml
 from every_loss import NAMES, B, D, build, labels_of, make_network, make_pixels
+from processes import started
 from torch import Tensor, nn
 
 from builders import Listening, recipe_of, recipe_values, run_recipe, write_pictures
@@ -378,38 +375,12 @@ def test_a_picture_seen_in_mining_alone_is_listed_as_well(mining: Mining, damage
 # --- two processes
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory, recipe_file: Path) -> Path:
     """Folder with the runs of two processes over Gloo."""
-    here, folder = Path(__file__).parent, tmp_path_factory.mktemp("two")
-    shared = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")]),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, str(here / "mining_worker.py"), str(recipe_file), str(folder), *SEPARATE]
-    processes = []
-    try:
-        for rank in range(2):
-            with (folder / f"said-{rank}").open("wb") as said:
-                own = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-                processes.append(subprocess.Popen(command, env=own, stdout=said, stderr=subprocess.STDOUT))
-        for rank, process in enumerate(processes):
-            assert process.wait(timeout=300) == 0, (folder / f"said-{rank}").read_text()
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+    folder = tmp_path_factory.mktemp("two")
+    with started(2, "mining_worker.py", recipe_file, folder, *SEPARATE) as wait:
+        wait()
     return folder
 
 

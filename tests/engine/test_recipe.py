@@ -122,6 +122,13 @@ def test_every_problem_is_told_at_once_and_before_any_work(recipe_file: Path):
         (["losses.hap.dim=3"], "losses.hap.dim: is set by the trainer, leave it out"),
         (["losses.csl={}"], "losses.csl.margins: is required"),
         (["losses.x={loss: happ}"], "losses.x: unknown loss 'happ'; did you mean 'hap'"),
+        (["losses.hap.wieght=0.5"], "losses.hap.wieght: unknown option of loss hap; did you mean 'weight'?"),
+        (["losses.hap.zzz=1"], "losses.hap.zzz: unknown option of loss hap; known: loss, weight, optim, alpha, beta,"),
+        (
+            ["sampler.bach_size=64"],
+            "sampler.bach_size: unknown option of sampler m_per_class; did you mean 'batch_size'",
+        ),
+        (["data.tset=val"], "data.tset: unknown option of data set folder; did you mean 'test'"),
         (["losses.hap.weight=-1"], "losses.hap.weight: Input should be greater than or equal to 0, got -1"),
         (["losses.hap.optim={lrr: 1}"], "losses.hap.optim.lrr: unknown key; did you mean 'lr'?"),
         (["losses.hap=1"], "losses.hap: Input should be a valid dictionary"),

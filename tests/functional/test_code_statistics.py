@@ -74,3 +74,8 @@ def test_quantisation_error_is_the_angle_to_the_signs() -> None:
     want = [0.0, 1 - 1 / np.sqrt(2), 1.0, 0.0]
     assert quantisation_error(x) == pytest.approx(np.mean(want))
     assert quantisation_error(7 * x) == pytest.approx(quantisation_error(x))
+
+
+def test_signs_themselves_lose_nothing_and_not_less() -> None:
+    signs = np.where(np.random.default_rng(0).random((500, 13)) < 0.5, -0.1, 0.1).astype(np.float32)
+    assert f"{quantisation_error(signs):.3f}" == "0.000"

@@ -28,6 +28,15 @@ def test_mean():
     torch.testing.assert_close(pool_descriptors(X, "mean"), (X[0] + X[1] + X[2]) / 3)
 
 
+@pytest.mark.parametrize("p", [1.0, 2.92])
+def test_power_is_the_generalised_mean_without_a_floor(p):
+    descriptors = torch.nn.functional.normalize(X.abs(), dim=2) * torch.tensor([1.0, 1e-4, 1.0, 1e-9, 0.0]).double()
+    torch.testing.assert_close(
+        pool_descriptors(descriptors, "power", p), descriptors.pow(p).mean(0).pow(1 / p), rtol=1e-12, atol=1e-300
+    )
+    assert pool_descriptors(-X, "power", p).equal(-pool_descriptors(X, "power", p))
+
+
 def test_one_transform_is_returned_as_it_is():
     assert pool_descriptors(X[:1]).equal(X[0])
 

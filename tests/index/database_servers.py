@@ -96,21 +96,32 @@ def release(file: Path) -> None:
     server_manager_instance.release_server(str(file))
 
 
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine at which nothing listens at the moment."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [each.getsockname()[1] for each in sockets]
+
+
 class MilvusProcess:
     """A Milvus that others reach over the network, as a cluster's address is; it can be killed and started again."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.process = folder, None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.folder, self.port = folder, 0
 
     def url(self, name: str) -> str:
         """Address of a collection."""
         return f"milvus://127.0.0.1:{self.port}?collection={name}"
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start it and wait until it answers: at first at a port that is free, later at the same one."""
+        for port in [self.port] if self.port else free_ports(3):
+            self.port = port
+            if self._answers():
+                return
+        raise AssertionError(f"no Milvus answers at port {self.port}")
+
+    def _answers(self) -> bool:
         where = ["--data-dir", str(self.folder), "--host", "127.0.0.1", "--port", str(self.port)]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "milvus_lite.cmdline", "server", *where],
@@ -119,11 +130,13 @@ class MilvusProcess:
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         end = time.monotonic() + START_SECONDS
-        while time.monotonic() < end:
+        # One that cannot have its port ends at once.
+        while time.monotonic() < end and self.process.poll() is None:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                return
+                return True
             time.sleep(0.1)
-        raise AssertionError(f"no Milvus answers at port {self.port}")
+        self.kill()
+        return False
 
     def kill(self) -> None:
         """End it at once."""

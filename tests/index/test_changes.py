@@ -147,6 +147,19 @@ def test_changes_before_it_is_saved_are_saved_with_it(store: EmbeddingStore, tmp
     assert Index.open(tmp_path / "copy").position("c") == 66
 
 
+def test_who_claims_it_is_the_one_who_may_change_it(store: EmbeddingStore, tmp_path: Path):
+    Index.build(store).claim()  # in memory alone
+    Index.build(store).save(tmp_path / "index")
+    one, other = Index.open(tmp_path / "index"), Index.open(tmp_path / "index")
+    one.claim()
+    with pytest.raises(StorageError, match="is being changed by another process"):
+        other.claim()
+    one.put(["a"], np.ones((1, 5)))
+    one.close()
+    with pytest.raises(StorageError, match="was changed since it was opened here"):
+        other.claim()
+
+
 def test_nothing_takes_the_place_of_changes(store: EmbeddingStore, tmp_path: Path):
     folder = tmp_path / "index"
     first = Index.build(store)

@@ -62,10 +62,11 @@ def test_a_server_that_does_not_answer(server: Any):
 
 
 def test_a_statement_that_takes_too_long(server: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(_postgresql, "STATEMENT_SECONDS", 1)
-    index = build(server, "slow", unit(20, 4))
+    state = build(server, "slow", unit(20, 4)).state()
+    monkeypatch.setattr(_postgresql, "STATEMENT_SECONDS", 2)
+    index = PostgresqlIndex.open(Path("none"), unit(20, 4), **state)
     with pytest.raises(StorageError, match="took longer than the server may take"):
-        index.server.run("waiting", lambda connection: connection.execute("SELECT pg_sleep(30)"))
+        index.server.run("waiting", lambda connection: connection.execute("SELECT pg_sleep(300)"))
     assert index.count() == 20
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,54 @@ def test_names_that_nothing_has(tmp_path: Path, where: Where, said: str):
         with pytest.raises(UnknownNameError, match=said):
             ask(where)
     assert index.search(VECTORS, 3, Where(metadata={"year": 1999})).ids == [[]] * N
+
+
+LEVELS = StoreLabels(
+    "tree",
+    np.array([[0, 0], [0, 0], [1, 0], [2, 1]]),
+    ["fine", "coarse"],
+    [["pear", "plum", "peas", "peach"], ["fruit", "veg"]],
+)
+SIGNS = StoreLabels(
+    "tags", np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]], bool), (), [["pear", "plum", "peach"]]
+)
+
+
+@pytest.mark.parametrize("labels", [LEVELS, SIGNS], ids=lambda labels: labels.kind)
+def test_labels_that_no_item_has(tmp_path: Path, labels: StoreLabels):
+    """A data set's classes may be more than those of the items, and a query may have one that no item has."""
+    store = EmbeddingStore.write(tmp_path / "s", VECTORS[:4], IDS[:4], labels=replace(labels, probes=1))
+    Index.build(store).save(tmp_path / "index")
+    index = Index.open(tmp_path / "index")
+
+    def unknown(word: str) -> list[str]:
+        with pytest.raises(UnknownNameError, match=f"unknown label '{word}'; ") as caught:
+            index.search(VECTORS, 3, Where(labels=(word,)))
+        return caught.value.known
+
+    coarse = ["fruit"] if labels is LEVELS else []
+    assert unknown("peach") == sorted(["pear", "plum", *coarse]), "the query's words are no item's"
+    index.put(["new", "newer"], VECTORS[4:6], [["peach"], ["plump"]])
+    assert unknown("peachy") == sorted(["pear", "plum", "peach", "plump", *coarse])
+    assert index.search(VECTORS[:1], 3, Where(labels=("peach",))).ids == [["new"]]
+    index.delete(["new", "i0", "i1"])
+    for _ in range(2):
+        for word in ("peach", "pear"):
+            assert index.search(VECTORS[:1], 3, Where(labels=(word,))).ids == [[]], "the last one was deleted"
+        assert unknown("peachy") == sorted(["plum", "plump", *coarse])
+        index.close()
+        index = Index.open(tmp_path / "index")
+    index.compact()
+    assert unknown("pear") == sorted(["plum", "plump", *coarse])
+    index.close()
+
+
+def test_nothing_to_filter_by(tmp_path: Path):
+    index = Index.build(EmbeddingStore.write(tmp_path / "s", VECTORS, IDS))
+    with pytest.raises(InputError, match="unknown label 'cat'; no item of this index has a label"):
+        index.allowed(Where(labels=("cat",)))
+    with pytest.raises(InputError, match="unknown key of metadata 'year'; this index has no metadata, build"):
+        index.allowed(Where(metadata={"year": 3}))
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from code_batches import CLASSES, batch
+from code_batches import CENTRE_TAGS, CLASSES, batch
 from torch import nn
 
-from pertinent.losses import CSQLoss, DPNLoss, GreedyHashLoss, OrthoHashLoss
+from pertinent.errors import InputError
+from pertinent.losses import CSQLoss, DPNLoss, GreedyHashLoss, HyP2Loss, OrthoHashLoss
 
 CENTRES = [CSQLoss, DPNLoss, GreedyHashLoss, OrthoHashLoss]
 
@@ -36,3 +37,17 @@ def test_any_number_of_classes_and_bits(classes: int, bits: int, kind: type[nn.M
             assert value.isfinite()
             assert x.grad.isfinite().all()
     assert loss(batch(0, bits), tags[:0]) == 0
+
+
+@pytest.mark.parametrize("kind", [*CENTRES, HyP2Loss])
+def test_a_tree_is_its_finest_column_and_zeros_and_ones_of_any_type_are_tags(kind: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    loss, x, tags = kind(4, 5).double(), batch(), CENTRE_TAGS
+    for labels in (tags.long(), tags.to(torch.uint8)):
+        torch.testing.assert_close(loss(x, labels), loss(x, tags))
+    tree = torch.stack([CLASSES, CLASSES.clamp(min=0) // 2, torch.zeros(6).long()], dim=1)
+    torch.testing.assert_close(loss(x, tree), loss(x, CLASSES))
+    flat = torch.tensor([[0, 0], [1, 1], [1, 1], [0, 0], [1, 1], [0, 0]])
+    torch.testing.assert_close(loss(x, flat), loss(x, flat[:, 0]))
+    with pytest.raises(InputError, match=r"labels \(6, 3\) of 0 and 1 are no tree.*write labels > 0"):
+        loss(x, tags[:, 1:].long())

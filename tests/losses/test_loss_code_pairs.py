@@ -7,6 +7,7 @@ import torch
 from code_batches import CLASSES, REF_TAGS, TAGS, batch
 from torch import Tensor, nn
 
+from pertinent.errors import InputError
 from pertinent.losses import DCHLoss, DHNLoss, DPSHLoss, DSHLoss, HashNetLoss, IDHNLoss
 
 PAIRS = [DHNLoss, IDHNLoss, DPSHLoss, DSHLoss, DCHLoss, HashNetLoss]
@@ -19,6 +20,17 @@ def test_classes_are_single_tags_and_unlabelled_rows_are_out(kind: type[nn.Modul
     tree = torch.stack([CLASSES, CLASSES.clamp(min=0) // 2], dim=1)
     torch.testing.assert_close(loss(x, CLASSES), loss(x[known], tags))
     torch.testing.assert_close(loss(x, tree), loss(x, CLASSES))
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+def test_tags_written_as_integers_are_not_taken_for_a_tree(kind: type[nn.Module]) -> None:
+    loss, x = kind().double(), batch()
+    with pytest.raises(InputError, match=r"labels \(6, 4\) of 0 and 1 are no tree.*write labels > 0"):
+        loss(x, TAGS.long())
+    with pytest.raises(InputError, match="write labels > 0"):
+        loss(x, CLASSES, None, x, TAGS.long())
+    flat = torch.tensor([[0, 0], [1, 1], [1, 1], [0, 0], [1, 1], [0, 0]])
+    torch.testing.assert_close(loss(x, flat), loss(x, flat[:, 0]))
 
 
 @pytest.mark.parametrize("kind", PAIRS)

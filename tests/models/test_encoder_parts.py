@@ -185,6 +185,15 @@ def test_alexnet_as_retrieval_uses_it():
     assert dense(torch.zeros(1, 3, 224, 224)).shape == (1, 4096, 1, 1)
 
 
+@pytest.mark.parametrize(("side", "places"), [(128, "3 x 3"), (222, "5 x 5")])
+def test_pictures_too_small_for_the_hidden_layers_of_alexnet(side: int, places: str):
+    with torch.device("meta"):
+        dense = Backbone("alexnet", {"dense": True})
+    with pytest.raises(InputError, match=f"those of {side} x {side} give {places}; make preprocess.resize"):
+        dense(torch.zeros(1, 3, side, side, device="meta"))
+    assert dense(torch.zeros(1, 3, 223, 223, device="meta")).shape == (1, 4096, 1, 1)
+
+
 def test_local_weights_of_the_whole_alexnet(tmp_path: Path):
     whole = get_model("alexnet", weights=None).eval()
     torch.save(whole.state_dict(), tmp_path / "alexnet.pth")

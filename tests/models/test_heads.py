@@ -62,3 +62,14 @@ def test_head_is_its_parts_in_order(layer_norm, dim):
 def test_own_leaves_the_pooling_to_the_backbone():
     pooled = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
     assert Pool("own")(pooled) is pooled
+
+
+def test_dropout_of_the_pooled_vector_before_the_linear_layer():
+    """Torchvision's Inception-v3 has it before its classifier, which a hash layer replaces."""
+    torch.manual_seed(0)
+    head, pooled = Head(400, 400, "none", dropout=0.5), torch.ones(8, 400)
+    head.linear.load_state_dict({"weight": torch.eye(400), "bias": torch.zeros(400)})
+    training = head(pooled)
+    assert set(training.unique().tolist()) == {0.0, 2.0}
+    assert 0.4 < (training == 0).float().mean() < 0.6
+    torch.testing.assert_close(head.eval()(pooled), pooled)

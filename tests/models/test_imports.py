@@ -17,6 +17,7 @@ from pertinent.errors import InputError, StorageError, UnknownNameError
 from pertinent.models.encoder import Encoder
 from pertinent.models.imports import IMPORTS
 from pertinent.models.official import convert
+from pertinent.models.views import Views
 
 __all__ = ["no_start"]
 
@@ -150,10 +151,25 @@ def test_dirtorch_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for changes, said in [
         ({"state_dict": {"a": 3}}, "state_dict is not a state dict of tensors"),
         ({"state_dict": {}}, r"lacks its last layer, fc\.weight"),
-        ({"model_options": 3}, "is not what its authors published"),
+        (
+            {"model_options": 3},
+            r"model_options must name values, got int 3; the file is not what its authors published",
+        ),
+        ({"model_options": ["resnet18"]}, r"model_options must name values, got list \['resnet18'\]"),
+        (
+            {"model_options": {**contents["model_options"], "center_bias": "big"}},
+            "model_options: center_bias must be a number, got str 'big'; the file is not",
+        ),
+        ({"pca": [thing]}, "pca must name values, got list"),
+        ({"pca": {"x": 3}}, "PCA x must name values, got int 3"),
         ({"pca": {"x": {"mean_": np.zeros(3)}}}, "PCA x lacks components_, explained_variance_"),
         ({"pca": {"x": {"means": np.full(3, np.nan), "W": np.eye(3)}}}, "PCA x is not an array of finite numbers"),
-        ({"preprocess": {"mean": [1, 2]}}, "is not what its authors published"),
+        (
+            {"preprocess": {"mean": [1, 2]}},
+            r"mean of preprocess must be three numbers, got list \[1, 2\]; the file is not",
+        ),
+        ({"preprocess": {"std": [1, 2, "x"]}}, "std of preprocess must be a number, got str 'x'"),
+        ({"preprocess": "none"}, "preprocess must name values, got str 'none'"),
     ]:
         with pytest.raises(StorageError, match=said):
             convert(write({**contents, "pca": {"a": thing}, **changes}, tmp_path / "f.pt"))
@@ -218,6 +234,43 @@ def test_cirtorch_with_its_layers_and_whitenings(tmp_path: Path):
         same(done.encoder(PIXELS).double(), l2n(torch.from_numpy(projected)))
 
 
+def cirtorch_scales(encoder: Encoder, pixels: Tensor, power: float) -> Tensor:
+    """What its authors make of three scales: the mean of powers, its root, length 1."""
+    made = 0
+    for scale in (1, 2**-0.5, 0.5):
+        view = pixels if scale == 1 else nn.functional.interpolate(pixels, scale_factor=scale, mode="bilinear")
+        made = made + encoder.descriptors(view) ** power
+    merged = (made / 3) ** (1 / power)
+    return merged / merged.norm(dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "whitened", "views"),
+    [
+        ("gem", False, Views(merge="power", p=2.5)),
+        ("gem", True, Views(merge="mean")),
+        ("mac", False, Views(merge="mean")),
+    ],
+)
+def test_cirtorch_merges_scales_as_its_authors_do(tmp_path: Path, pooling: str, whitened: bool, views: Views):
+    _, features = resnet("resnet18")
+    contents = {
+        "meta": {"architecture": "resnet18", "pooling": pooling, "whitening": whitened},
+        "state_dict": {
+            **state(features, "features."),
+            **({"pool.p": torch.tensor([2.5])} if pooling == "gem" else {}),
+            **(state(linear(6, 512, 7), "whiten.") if whitened else {}),
+        },
+    }
+    convert(write(contents, tmp_path / "f.pth")).encoder.save(tmp_path / "enc")
+    encoder = Encoder.load(tmp_path / "enc")
+    assert encoder.views == views
+    with torch.no_grad():
+        same(encoder.of_views([PIXELS]), encoder(PIXELS))
+        encoder.views = views.model_copy(update={"scales": (1, 2**-0.5, 0.5)})
+        same(encoder.of_views([PIXELS]), cirtorch_scales(encoder, PIXELS, views.p if views.merge == "power" else 1))
+
+
 @pytest.mark.parametrize("name", ["vgg11", "squeezenet1_1"])
 def test_cirtorch_bodies(tmp_path: Path, name: str):
     features = fill(torchvision.models.get_model(name, weights=None).features)
@@ -239,6 +292,24 @@ def test_cirtorch_bodies(tmp_path: Path, name: str):
 )
 def test_cirtorch_that_is_not_known(tmp_path: Path, meta: dict[str, Any], said: str):
     with pytest.raises((StorageError, UnknownNameError), match=said):
+        convert(write({"meta": meta, "state_dict": {}}, tmp_path / "f.pth"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"mean": 0.5},
+            r"mean of meta must be three numbers, got float 0\.5; the file is not what its authors published",
+        ),
+        ({"Lw": 3}, "Lw in meta must name values, got int 3"),
+        ({"Lw": {"oxford": 3}}, "Lw oxford in meta must name values, got int 3"),
+        ({"Lw": {"oxford": {"ss": np.zeros(3)}}}, r"whitening oxford/ss must name values, got PlainArray"),
+    ],
+)
+def test_cirtorch_damage(tmp_path: Path, changes: dict[str, Any], said: str):
+    meta = {"architecture": "resnet18", "pooling": "mac", **changes}
+    with pytest.raises(StorageError, match=said):
         convert(write({"meta": meta, "state_dict": {}}, tmp_path / "f.pth"))
 
 

@@ -56,8 +56,8 @@ def test_the_command_converts_and_evaluates():
     )
     command = published_model("retrievalSfM120k-vgg16-gem").command()
     assert "--whiten retrieval-SfM-120k/ms &&" in command
-    assert command.endswith("--data roxford5k:test --root ROOT --scales 1,0.7071,0.5")
-    assert published_model("gl18-tl-resnet50-gem-w").command().endswith("--scales 1,0.7071,0.5 --merge mean")
+    assert command.endswith("--data roxford5k:test --root ROOT --scales 1,0.70710678,0.5")
+    assert published_model("gl18-tl-resnet50-gem-w").command().endswith("--scales 1,0.70710678,0.5")
     assert published_model("cub_resnet50_best").command().endswith("--data cub:test --root ROOT --protocol hist")
     assert published_model("SOP_resnet50_best").command().endswith("--data sop:test --root ROOT --protocol hist/sop")
 

@@ -107,9 +107,10 @@ class Command:
 
     def __init__(self, call: Callable[..., Any], *arguments: Any) -> None:
         self.call, self.arguments = call, arguments
+        self.state: Any = None
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return self.call, self.arguments
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.call, self.arguments, self.state
 
 
 class Harmless:
@@ -140,6 +141,26 @@ def test_calls_are_refused_by_name_and_not_made(tmp_path: Path, traps: Path, con
     arguments = (f"touch {traps}",) if call is os.system else (words,)
     path = save({"state_dict": {"a": torch.zeros(1)}, "x": Command(call, *arguments)}, tmp_path / "evil.pt", container)
     with pytest.raises(StorageError, match=rf"evil\.pt is refused: it asks for ({said}).*nothing of it was executed"):
+        read_checkpoint(path)
+
+
+class Forged:
+    """A float with the fields of an object: numpy would take its bytes for an address."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = {"a": (Command(np.dtype, "O8", False, True), 0)}
+        return np.dtype, ("f8", False, True), (3, "<", None, ("a",), fields, 8, 1, 5)
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("make", [np.array(0).__reduce__()[0], np.float64(0).__reduce__()[0]])
+def test_arrays_that_claim_to_hold_objects_are_refused(tmp_path: Path, container: str, make: Callable[..., Any]):
+    thing = Command(make, Forged(), b"A" * 8)
+    if make.__name__ == "_reconstruct":
+        thing = Command(make, np.ndarray, (0,), b"b")
+        thing.state = (1, (1,), Forged(), False, b"A" * 8)
+    path = save({"pca": thing}, tmp_path / "f.pt", container)
+    with pytest.raises(StorageError, match=r"f\.pt is refused: it holds an array of dtype 'O8'"):
         read_checkpoint(path)
 
 
@@ -226,3 +247,8 @@ def test_files_that_torch_did_not_write(tmp_path: Path, data: bytes):
 def test_no_file(tmp_path: Path):
     with pytest.raises(StorageError, match=r"gone\.pt does not exist; give the file that its authors published"):
         read_checkpoint(tmp_path / "gone.pt")
+
+
+def test_a_folder_is_called_one(tmp_path: Path):
+    with pytest.raises(StorageError, match=r"is a folder; give the file .* \.pt, \.pth, \.ckpt or a ZIP of one"):
+        read_checkpoint(tmp_path)

@@ -43,8 +43,9 @@ def literal(encoder: Encoder, picture: Image.Image, merge: str, p: float) -> tor
     if merge == "mean":
         merged = x.mean(0)
     else:
-        powers = (x.sign() * x.abs().clamp(min=1e-6) ** p).mean(0)
-        merged = powers.sign() * powers.abs().clamp(min=1e-6) ** (1 / p)
+        floor = 1e-6 if merge == "gem" else 0
+        powers = (x.sign() * x.abs().clamp(min=floor) ** p).mean(0)
+        merged = powers.sign() * powers.abs().clamp(min=floor) ** (1 / p)
     merged = merged / merged.norm()
     whitening = encoder.whitening
     assert whitening is not None
@@ -52,7 +53,7 @@ def literal(encoder: Encoder, picture: Image.Image, merge: str, p: float) -> tor
     return (out / out.norm()).float()
 
 
-@pytest.mark.parametrize(("merge", "p"), [("mean", 3.0), ("gem", 3.0), ("gem", 2.5)])
+@pytest.mark.parametrize(("merge", "p"), [("mean", 3.0), ("gem", 3.0), ("gem", 2.5), ("power", 2.5)])
 def test_views_are_merged_before_the_whitening(encoder: Encoder, merge: str, p: float):
     encoder.views = Views(transforms=WORDS, scales=(1.0, 0.5), merge=merge, p=p)
     found = encoder.embed(PICTURES)
@@ -99,6 +100,15 @@ def test_pictures_alike_are_brought_together():
     assert first[:, 0, 0, 0].tolist() == places == (-second[:, 0, 0, 0]).tolist()
     assert resized(first, 0.5).shape == (3, 3, 4, 3)
     assert resized(first, 1) is first
+
+
+def test_a_side_that_would_vanish_keeps_one_pixel():
+    thin = torch.arange(9.0).reshape(1, 3, 3, 1)
+    assert torch.equal(resized(thin, 0.7071), nn.functional.interpolate(thin, (2, 1), mode="bilinear"))
+    assert resized(thin, 0.1).shape == (1, 3, 1, 1)
+    pixels = torch.rand(1, 3, 7, 5)
+    want = nn.functional.interpolate(pixels, scale_factor=0.7071, mode="bilinear")
+    assert torch.equal(resized(pixels, 0.7071), want)
 
 
 @pytest.mark.parametrize("wrong", [{"scales": ()}, {"scales": (0.0,)}, {"merge": "max"}, {"p": 0}, {"size": 3}])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import uvicorn
 from PIL import Image
 from starlette.testclient import TestClient
@@ -31,13 +32,27 @@ def real_server(searcher: Searcher, static: Path, **settings: Any) -> Iterator[t
         server = uvicorn.Server(uvicorn.Config(create_app({"small": searcher}, chosen, static), log_level="critical"))
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
-        while not server.started and thread.is_alive():
-            time.sleep(0.01)
         try:
+            until(lambda: server.started or not thread.is_alive())
+            assert server.started
             yield listening.getsockname()
         finally:
             server.should_exit = True
             thread.join()
+
+
+def until(there: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait for something, at most so long."""
+    end = time.monotonic() + seconds
+    while not there():
+        assert time.monotonic() < end, f"it did not come within {seconds:g} s"
+        time.sleep(0.01)
+
+
+def limit_time(client: TestClient, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Give the requests that begin from now on another time."""
+    app: Any = client.app
+    monkeypatch.setitem(app.state.service.settings.__dict__, "time_limit", seconds)
 
 
 def png(width: int = 30, height: int = 20, seed: int = 0) -> bytes:

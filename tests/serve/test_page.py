@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import pytest
-from serve_parts import TOKEN, png
+from serve_parts import TOKEN, png, until
 
 pytest.importorskip("playwright.sync_api", reason="the page is tested with Playwright, which is not installed")
 
@@ -18,6 +18,7 @@ from page_parts import EVIL, SIZES, Watched, columns, find_chromium, ids, make_c
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 DEPTH = 48  # results of one page
+expect.set_options(timeout=30_000)
 PASTE = """([bytes, type]) => {
   const clipboardData = new DataTransfer();
   clipboardData.items.add(new File([new Uint8Array(bytes)], "mine.png", { type: "image/png" }));
@@ -67,7 +68,7 @@ def opener(browser: Browser, origin: str) -> Iterator[Opener]:
 
     def begin(size: str = "desk", at: str = origin, **options: Any) -> Watched:
         context = browser.new_context(**SIZES[size], **options)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(60_000)
         one = Watched(context.new_page(), at)
         watched.append(one)
         return one
@@ -433,7 +434,7 @@ def test_the_map_in_between_loses_no_place(opener: Opener):
     page = watched.open(address(name))
     # Not by a click, before which the browser may scroll.
     page.evaluate("scrollTo(0, 900); location.hash += '&view=map'")
-    expect(page.get_by_label("Map of the collection")).to_be_visible(timeout=30_000)
+    expect(page.get_by_label("Map of the collection")).to_be_visible(timeout=60_000)
     page.go_back()
     expect(page.locator(".hit").first).to_be_attached()
     expect(page.locator("html")).to_have_js_property("scrollTop", 900)
@@ -485,7 +486,7 @@ def test_map(watched: Watched):
     page = watched.open()
     page.get_by_role("link", name="Map").click()
     canvas = page.get_by_label("Map of the collection")
-    expect(canvas).to_be_visible(timeout=30_000)
+    expect(canvas).to_be_visible(timeout=60_000)
     expect(page.get_by_text("those alike lie near each other.")).not_to_contain_text("ringed")
     canvas.focus()
     for key in ("ArrowRight", "ArrowDown", "+", "+", "ArrowLeft", "-"):
@@ -504,7 +505,7 @@ def test_point_at_the_map_with_the_mouse(opener: Opener):
     watched = opener()
     page = watched.open("#view=map")
     canvas = page.get_by_label("Map of the collection")
-    expect(canvas).to_be_visible(timeout=30_000)
+    expect(canvas).to_be_visible(timeout=60_000)
     box = canvas.bounding_box()
     middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.move(*middle)
@@ -693,6 +694,103 @@ def test_a_service_that_has_too_much_to_do_is_asked_again(opener: Opener):
     page = watched.open(address(name))
     expect(page.get_by_role("heading", name="best first")).to_be_visible()
     watched.expect_errors("503")
+
+
+def picture_of(name: str) -> Callable[[str], bool]:
+    """Tells the address of an item's picture, however it is quoted."""
+    return lambda url: unquote(urlsplit(url).path) == f"/v1/items/{name}/image"
+
+
+def seen(page: Page) -> int:
+    """Wait until every picture of the list has come; their number."""
+    images = page.locator(".hit .pic img")
+    images.evaluate_all("images => images.forEach((image) => { image.loading = 'eager'; })")
+    until(lambda: images.evaluate_all("images => images.every((image) => image.complete && image.naturalWidth > 0)"))
+    expect(page.locator(".missing")).to_have_count(0)
+    return images.count()
+
+
+def test_pictures_come_where_requests_are_limited(collection: Path, opener: Opener):
+    with server(collection, PERTINENT_SERVE_RATE="1", PERTINENT_SERVE_BURST="5") as place:
+        watched = opener(at=place)
+        page = watched.open()
+        assert seen(page) == DEPTH
+        page.locator(".tile").nth(3).click()
+        expect(page.get_by_role("heading", name="best first")).to_be_visible()
+        assert seen(page) == DEPTH
+        watched.errors = [error for error in watched.errors if "429" not in error]  # those are asked for again
+
+
+@pytest.mark.parametrize("what", ["result", "query"])
+def test_a_picture_that_there_was_no_time_for_is_asked_for_again(opener: Opener, what: str):
+    watched = opener()
+    page = watched.open()
+    name = some_id(page)
+    most, state = (1, address(name)) if what == "query" else (5, "")
+    refused: set[str] = set()
+
+    def answer(route: Route) -> None:
+        if len(refused) == most or route.request.url in refused:
+            route.continue_()
+        else:
+            refused.add(route.request.url)
+            body = {"error": "as much is under way as fits", "hint": "come back in a second"}
+            route.fulfill(status=503, json=body, headers={"Retry-After": "1"})
+
+    page.route(re.compile(r"/image\?w=") if what == "result" else picture_of(name), answer)
+    page = watched.open(state)
+    assert seen(page) == DEPTH
+    if what == "query":
+        until(lambda: page.locator(".stage img").evaluate("image => image.complete && image.naturalWidth > 0"))
+        expect(page.get_by_role("button", name="Select a part")).to_be_visible()
+    assert len(refused) == most
+    watched.expect_errors(*["503"] * most)
+
+
+def test_a_picture_that_is_gone_is_said_to_be(opener: Opener):
+    watched = opener()
+    name = some_id(watched.open())
+    gone = {"error": "the picture of this item is not where it was", "hint": "embed the collection anew"}
+    watched.page.route(picture_of(name), lambda route: route.fulfill(status=404, json=gone))
+    page = watched.open(address(name))
+    expect(page.locator(".stage.missing")).to_be_visible()
+    expect(page.get_by_role("button", name="Select a part")).to_have_count(0)
+    watched.expect_errors("404", "404")
+
+
+def test_an_item_at_random_is_one_of_the_model_and_the_filters(opener: Opener):
+    watched = opener()
+    page = watched.open()
+    script = page.locator("fieldset").first.locator(".name").first.text_content()
+    page = watched.open(f"#label={quote(script)}&model=second&where=%7B%7D")
+    page.get_by_role("button", name="Take one at random").click()
+    expect(page.get_by_role("heading", name="best first")).to_be_visible()
+    asked = [request.url for request in watched.asked("/v1/items") if "random=1" in request.url]
+    assert [sorted(parse_qsl(urlsplit(url).query)) for url in asked if url.endswith("random=1")] == [
+        [("label", script), ("model", "second"), ("random", "1")]
+    ]
+    expect(page.locator("#query .coarse").first).to_contain_text(script)
+
+
+def test_an_item_at_random_from_a_service_that_is_gone(opener: Opener):
+    watched = opener()
+    page = watched.open()
+    page.context.set_offline(True)
+    page.get_by_role("button", name="Take one at random").click()
+    expect(page.get_by_role("alert")).to_contain_text("The service cannot be reached")
+    page.context.set_offline(False)
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("heading", name="best first")).to_be_visible()
+    watched.errors = [error for error in watched.errors if "INTERNET_DISCONNECTED" not in error]
+
+
+def test_an_item_at_random_where_nothing_fits(opener: Opener):
+    watched = opener()
+    page = watched.open()
+    scripts = page.locator("fieldset").first.locator(".name").all_text_contents()[:2]
+    page = watched.open("#" + "&".join(f"label={quote(script)}" for script in scripts))
+    page.get_by_role("button", name="Take one at random").click()
+    expect(page.get_by_role("heading", name="Nothing fits all of these filters")).to_be_visible()
 
 
 def test_a_picture_of_noise_of_another_form(opener: Opener):

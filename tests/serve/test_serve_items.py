@@ -45,6 +45,22 @@ def test_an_item_with_slashes_in_its_id(client: TestClient, searcher: Searcher):
     assert client.get(f"/v1/items/{found['id']}").json() == item, "plain slashes do as well"
 
 
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("/data/glyphs/x-1.npy[3] (test/Latin/U+0045/00)", "x-1.npy[3]"),
+        ("/data/x.npy[12]", "x.npy[12]"),
+        ("C:\\pictures\\a (1).png", "a (1).png"),
+        ("/data/all.zip/cats/tom.jpg", "tom.jpg"),
+    ],
+)
+def test_only_the_last_part_of_where_a_picture_lies_is_told(
+    searcher: Searcher, serving: Serving, tmp_path: Path, place: str, told: str
+):
+    with serving(searcher=with_places(searcher, tmp_path / "store", {"a": place})) as client:
+        assert client.get("/v1/items/a").json()["file"] == told
+
+
 def test_the_picture_of_an_item_is_its_file(client: TestClient, searcher: Searcher):
     store = searcher.index.store
     answer = client.get(f"/v1/items/{store.ids[3]}/image", headers={"Range": "bytes=junk"})

@@ -130,7 +130,7 @@ def test_lists_that_cannot_be(client: TestClient, query: str, said: str):
 
 
 def ready_map(client: TestClient) -> dict[str, Any]:
-    for _ in range(600):
+    for _ in range(1200):
         answer = client.get("/v1/map")
         told: dict[str, Any] = answer.json()
         assert (answer.status_code, told["state"]) in ((200, "ready"), (202, "computing"))

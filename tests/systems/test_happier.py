@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from pertinent import EmbeddingStore, Encoder
+from pertinent.cli.__main__ import app
 from pertinent.cli.demo import FLAT, RECIPE
 from pertinent.engine.building import make_encoder, make_losses
 from pertinent.engine.check import check_recipe
@@ -18,7 +23,7 @@ from pertinent.engine.evaluate import evaluate_all
 from pertinent.engine.example import example_recipe
 from pertinent.engine.judging import make_trial
 from pertinent.engine.measure import load_evaluation
-from pertinent.engine.protocols import evaluate_protocol, overall
+from pertinent.engine.protocols import PROTOCOLS, evaluate_protocol, overall
 from pertinent.engine.recipe import Recipe, load_recipe
 from pertinent.engine.run import open_dataset
 from pertinent.engine.train import train
@@ -45,6 +50,13 @@ TABLE: dict[str, Any] = {
     ),
 }  # fmt: skip
 
+PROTOCOL = {
+    "sop": "happier/sop",
+    **dict.fromkeys(("inat_base", "inat_full"), "happier/inat"),
+    **dict.fromkeys(("dyml_vehicle", "dyml_animal"), "happier/dyml"),
+    "dyml_product": "happier/dyml-product",
+}
+
 
 def total(recipe: Recipe, losses: torch.nn.ModuleDict, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return sum((recipe.losses[key].weight * loss(embeddings, labels) for key, loss in losses.items()), torch.zeros(()))
@@ -66,6 +78,7 @@ def test_the_published_settings(data: str):
         sampler = "hierarchical" if data == "sop" else "m_per_class"
         assert (recipe.sampler.name, recipe.sampler.batch_size) == (sampler, 256)
         assert recipe.sampler.options["per_class"] == 4
+        assert recipe.evaluate.metrics == list(PROTOCOLS[PROTOCOL[data]].metrics)
         if ending != "-csl":
             own = recipe.losses["cluster"].optim
             assert (own.name, own.lr, own.schedule.min_lr) == (name, proxies, proxies_end)
@@ -132,6 +145,37 @@ def test_the_three_levels_of_product_are_averaged(tmp_path: Path):
     assert three["asi"] == pytest.approx(np.mean([mean["asi"], *(mean[f"asi.{level}"] for level in range(3))]))
     best = load_evaluation(run.evaluation("best"))["mean"]
     assert {f"asi.{level}" for level in range(3)} <= set(best)
+
+
+@pytest.mark.parametrize("data", ["dyml_vehicle", "dyml_product"])
+def test_the_guide_makes_the_mean_of_dyml(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The commands of the guide, word for word but for the data set's and the encoder's name."""
+    recipe = example_recipe(f"happier/{data}", tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    make_encoder(recipe).save(tmp_path / "ENCODER")
+    guide = (Path(__file__).parents[2] / "docs" / "data-fine-grained.md").read_text()
+    family = "dyml_product" if data == "dyml_product" else "dyml_animal"
+    blocks = [block for block in re.findall("```bash\n(.*?)```", guide, re.DOTALL) if f"{family}:" in block]
+    assert len(blocks) == 1
+    body = re.sub(
+        "for level in (.*?); do\n(.*?)done\n",
+        lambda loop: "".join(loop[2].replace("$level", level) for level in loop[1].split()),
+        blocks[0].replace(family, data),
+        flags=re.DOTALL,
+    )
+    said = ""
+    for line in body.splitlines():
+        done = CliRunner().invoke(app, shlex.split(line, comments=True)[1:])
+        assert done.exit_code == 0, done.output
+        said = done.stdout
+    found = {words[0]: words[1:] for words in map(str.split, said.splitlines()[1:])}
+    if data == "dyml_product":
+        mean = json.loads(Path("product.json").read_text())["mean"]
+        assert found["ap"] == [f"{100 * np.mean([mean[f'ap.{level}'] for level in range(3)]):.1f}"]
+        assert found["asi"] == [f"{100 * np.mean([mean['asi'], *(mean[f'asi.{k}'] for k in range(3))]):.1f}"]
+        return
+    means = [json.loads(Path(f"{level}.json").read_text())["mean"]["ap.0"] for level in ("fine", "middle", "coarse")]
+    assert found["ap.0"] == [f"{100 * value:.1f}" for value in [*means, np.mean(means)]]
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,13 @@ from builders import recipe_of
 from pertinent import EmbeddingStore, Index
 from pertinent.cli.__main__ import app
 from pertinent.config import parse
-from pertinent.engine.building import make_losses
+from pertinent.engine.building import make_encoder, make_losses
 from pertinent.engine.check import CHOSEN_ON_TEST, check_recipe
+from pertinent.engine.embed import embed_table
 from pertinent.engine.evaluate import evaluate
 from pertinent.engine.events import read_events
 from pertinent.engine.example import example_recipe
+from pertinent.engine.judging import make_trial
 from pertinent.engine.measure import load_evaluation
 from pertinent.engine.protocols import PROTOCOLS
 from pertinent.engine.recipe import Recipe, load_recipe
@@ -68,6 +70,7 @@ def test_the_published_settings(data: str) -> None:
     }
     assert (settings.epochs - settings.warmup_epochs, settings.warmup_epochs) == (epochs, 1)
     assert settings.batch_norm == ("freeze_stats" if frozen else "train")
+    assert settings.precision == "float32", "the authors mix none"
     loss = make_losses(recipe, torch.arange(3), 512)["hist"]
     assert isinstance(loss, HISTLoss)
     assert (loss.tau, loss.alpha, loss.lambda_s, loss.hgnn.theta1.out_features) == (tau, alpha, 1, 512)
@@ -131,7 +134,9 @@ def test_in_shop_chooses_among_the_classes_held_out(tmp_path: Path) -> None:
     values = example_recipe("hist/inshop", tmp_path / "data").model_dump(mode="json")
     values["data"] |= {"holdout": 0.5, "val": "val"}
     recipe = parse(Recipe, values, "held out")
-    assert check_recipe(recipe).problems == []
+    found = check_recipe(recipe)
+    assert found.problems == []
+    assert "val 4, query 2 in a gallery of 4; embeddings" in found.summary
     run = train(recipe, tmp_path / "run")
     epochs = [event for event in read_events(run.log_path) if event["event"] == "epoch"]
     assert all(0 <= event["metrics"]["r@1"] <= 1 for event in epochs)
@@ -141,6 +146,15 @@ def test_in_shop_chooses_among_the_classes_held_out(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no query of val has anything relevant to find"):
         train(parse(Recipe, values, "wrong gallery"), tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_in_shop_as_one_store_takes_metrics_and_no_protocol(tmp_path: Path) -> None:
+    recipe = example_recipe("hist/inshop", tmp_path / "data")
+    table = open_dataset(recipe.data).split("test")
+    store = embed_table(make_encoder(recipe), table, tmp_path / "store", batch_size=8)
+    assert make_trial(store).protocol.kind == "judged"
+    with pytest.raises(DataError, match=r"hist/inshop needs labels of kind classes, .*name metrics instead of the"):
+        make_trial(store, protocol="hist/inshop")
 
 
 def test_choosing_on_the_test_classes_is_possible_and_told(tmp_path: Path) -> None:
@@ -155,6 +169,21 @@ def test_choosing_on_the_test_classes_is_possible_and_told(tmp_path: Path) -> No
     best = load_evaluation(run.evaluation("best"))["mean"]
     assert best["r@1"] == max(event["metrics"]["r@1"] for event in epochs)
     assert "chosen on the test split" in report_run(run).read_text()
+
+
+@pytest.mark.parametrize("every", [0, 3])
+def test_nothing_is_chosen_where_the_last_epoch_alone_is_measured(every: int, tmp_path: Path) -> None:
+    values = example_recipe("hist/cub", tmp_path / "data").model_dump(mode="json")
+    values["data"]["val"] = "test"
+    values["train"] |= {"evaluate_every": every, "epochs": 3}
+    recipe = parse(Recipe, values, "last epoch")
+    found = check_recipe(recipe)
+    assert CHOSEN_ON_TEST not in found.warnings
+    said = f"data.val=test chooses no epoch: with train.evaluate_every={every} only the last of 3 is measured on it"
+    assert [text for text in found.warnings if text.startswith(said)]
+    run = train(recipe, tmp_path / "run")
+    assert sum("metrics" in event for event in read_events(run.log_path) if event["event"] == "epoch") == 1
+    assert "chosen on the test split" not in report_run(run).read_text()
 
 
 def test_the_loss_is_no_part_of_the_encoder(tmp_path: Path) -> None:

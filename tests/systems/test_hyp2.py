@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,14 +15,20 @@ from typer.testing import CliRunner
 
 from pertinent import EmbeddingStore, Encoder, Relevance, evaluate
 from pertinent.cli.__main__ import app
+from pertinent.data.datasets import DATASETS
 from pertinent.engine.building import make_losses
+from pertinent.engine.check import check_recipe
 from pertinent.engine.curves import metric_curve, precision_recall, precision_recall_by_radius
+from pertinent.engine.example import example_recipe
 from pertinent.engine.measure import load_evaluation
 from pertinent.engine.ranking import Ranking, evaluate_ranking
 from pertinent.engine.recipe import load_recipe
-from pertinent.engine.run import Run
+from pertinent.engine.run import Run, open_dataset, open_split
+from pertinent.engine.train import train
 from pertinent.functional.code_distance import code_threshold, griesmer
 from pertinent.losses import HyP2Loss
+from pertinent.models.encoder import EncoderConfig
+from pertinent.report.collect import report_run
 
 PUBLISHED = {"voc2007": 5011, "voc2012": 5717, "flickr25k": 1000, "nuswide": 5000}
 
@@ -40,11 +47,56 @@ def test_the_published_settings(name: str):
         assert (optim.name, optim.momentum, optim.weight_decay) == ("sgd", 0.9, 5e-4)
         assert optim.schedule.name == "step"
     assert (recipe.sampler.name, recipe.sampler.batch_size, recipe.train.epochs) == ("random", 100, 100)
+    # The loaders of the originals keep the last batch, which is not full.
+    assert recipe.sampler.options["drop_last"] is False
+    # AlexNet has its two in its hidden layers, Inception-v3 one before its last layer.
+    assert (recipe.model.dropout, recipe.model.head_dropout) == (0, 0.5 if name.startswith("voc") else 0)
+    assert recipe.model.backbone_options == ({} if name.startswith("voc") else {"dense": True})
+    assert recipe.data.gallery == "database"
     assert recipe.evaluate.metrics[0] == f"ap@{PUBLISHED[name]}/hits"
     assert recipe.evaluate.similarity == "hamming"
     loss = make_losses(recipe, torch.eye(20).bool(), 16)["hyp2"]
     assert isinstance(loss, HyP2Loss)
     assert (loss.bits, loss.num_classes, loss.beta, loss.pair_scope) == (16, 20, 0.5, "multi")
+
+
+@pytest.mark.parametrize("name", ["voc2007", "flickr25k"])
+def test_every_dropout_of_the_original_is_in_the_network(name: str):
+    recipe = load_recipe(f"hyp2/{name}", ["bits=16", "model.pretrained=false"])
+    with torch.device("meta"):
+        encoder = Encoder(EncoderConfig(**recipe.model.model_dump(exclude={"pretrained"})), recipe.preprocess)
+    found = [part.p for part in encoder.modules() if isinstance(part, torch.nn.Dropout) and part.p]
+    assert found == ([0.5] if name == "voc2007" else [0.5, 0.5])
+
+
+def test_pictures_held_out_of_voc2012_stay_in_the_database(tmp_path: Path):
+    DATASETS.get("voc2012").example(tmp_path)
+    held = ["data.held_out=0.34", "data.val=held_out", "data.val_gallery=train"]
+    found = []
+    for words in ([], held):
+        data = load_recipe("hyp2/voc2012", ["bits=16", f"data.root={tmp_path}", *words]).data
+        dataset = open_dataset(data)
+        found.append(open_split(data, data.test, dataset))
+        assert len(dataset.split(data.train)) == (4 if words else 6)
+    assert found[0].fingerprint() == found[1].fingerprint()
+    assert len(found[1]) - found[1].probes == 6
+
+
+def test_the_split_of_ours_is_told_in_check_log_and_report(tmp_path: Path):
+    recipe = example_recipe("hyp2/flickr25k", tmp_path / "data")
+    assert not [text for text in check_recipe(recipe).warnings if "the split is ours" in text]
+    (tmp_path / "data" / "flickr.txt").unlink()
+    (said,) = [text for text in check_recipe(recipe).warnings if "the split is ours" in text]
+    events: list[dict[str, Any]] = []
+    run = train(recipe, tmp_path / "run", listener=events.append)
+    (start,) = [event for event in events if event["event"] == "start"]
+    assert start["notes"] == [said]
+    loss = HyP2Loss(38, recipe.model.dim or 0)
+    assert start["losses"] == {"hyp2": loss.extra_repr()}
+    assert f"threshold={loss.threshold:.4g} ({loss.threshold_reason})" in start["losses"]["hyp2"]
+    page = html.unescape(report_run(run).read_text())
+    assert said in page
+    assert loss.extra_repr() in page
 
 
 # --- every number of the official code; `tests/golden` has a part of them that needs no other folder
@@ -223,6 +275,13 @@ def test_from_pictures_to_a_search_by_codes(call: Callable[..., str]):
         if kind == "binary":
             assert [hit["id"] for hit in hits] == [store.ids[place] for place in order]
             assert hits[0]["labels"] == store.labels.words(int(order[0]))
+
+    # Tags are a list, and no tree from fine to coarse.
+    hits = json.loads(call("search", "run", picture, "-k", 9, "--json"))["hits"]
+    several = next(hit["labels"] for hit in hits if len(hit["labels"]) > 1)
+    said = call("search", "run", picture, "-k", 9)
+    assert ", ".join(several) in said
+    assert " < " not in said
 
     call("codes", "store", "--baseline", "itq", "--bits", 8, "-o", "itq")
     call("evaluate", "itq", "--similarity", "hamming", "--metrics", "ap@500/hits")

@@ -11,6 +11,7 @@ from typing import NoReturn
 import typer
 
 from pertinent.cli import (
+    averaging,
     codes,
     converting,
     datasets,
@@ -61,6 +62,7 @@ for member in (
     making.train,
     sweeping.sweep,
     evaluating.evaluate,
+    averaging.average,
     embedding.embed,
     codes.codes,
     indexing.index,

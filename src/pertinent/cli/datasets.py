@@ -74,12 +74,16 @@ def doctor(
     root: Root,
     words: Annotated[list[str] | None, typer.Argument(help="Options of the reader: key=value.")] = None,
     pictures: Annotated[bool, typer.Option("--pictures", help="Also decode every picture.")] = False,
+    save: Annotated[
+        Path | None, typer.Option("--json", help="Also write all of it here, every missing or damaged picture named.")
+    ] = None,
 ) -> None:
     """Say what a data set on disk lacks or has damaged, and what to do; exit status 0 when it is healthy, else 1."""
     from pertinent.cli.data_screen import DataScreen
     from pertinent.cli.screen import out
     from pertinent.config import apply_words
-    from pertinent.engine.doctor import diagnose
+    from pertinent.engine.doctor import NAMED, diagnose
+    from pertinent.files import write_json
 
     with DataScreen() as listener:
         found = diagnose(name, root, apply_words({}, words or []), pictures=pictures, listener=listener)
@@ -89,6 +93,11 @@ def doctor(
         out.print(f"note: {text}", soft_wrap=True)
     for text in found.problems:
         out.print(f"problem: {text}", soft_wrap=True)
+    if save is not None:
+        write_json(save, found.to_json())
+        out.print(f"all of it in {save}", soft_wrap=True)
+    elif len(found.pictures) > NAMED:
+        out.print(f"{len(found.pictures):,} pictures are missing or damaged; --json FILE names each", soft_wrap=True)
     out.print(found.advice, soft_wrap=True)
     if not found.healthy:
         raise SystemExit(1)

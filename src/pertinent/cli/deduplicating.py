@@ -110,6 +110,9 @@ def open_stores(paths: Sequence[Path]) -> dict[str, EmbeddingStore]:
 
     names = [path.resolve().name for path in paths]
     names = [name if names.count(name) == 1 else str(path) for name, path in zip(names, paths, strict=True)]
+    index = next((path for path in paths if (path / "index.json").is_file() and (path / "store").is_dir()), None)
+    if index is not None:
+        raise InputError(f"{index} is an index, and stores are compared; name the one in it: {index / 'store'}")
     folders = [Run.open(path).store("best") if _is_run(path) else path for path in paths]
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise InputError(f"a store is given twice: {', '.join(map(str, paths))}; name each once")
@@ -167,6 +170,6 @@ def _first_pairs(found: Duplicates) -> Table:
     for pair in found.pairs[:SHOWN]:
         one, other = found.place(pair.first), found.place(pair.second)
         why = {"leak": pair.leak, "other label": pair.conflict, "same file": bool(pair.same_file)}
-        sides = [cell for side in (one, other) for cell in (" < ".join(side.words), f"{side.store}:{side.id}")]
+        sides = [cell for side in (one, other) for cell in (side.label, f"{side.store}:{side.id}")]
         table.add_row(f"{pair.score:.4f}", *sides, ", ".join(word for word, true in why.items() if true))
     return table

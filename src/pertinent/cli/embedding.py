@@ -12,6 +12,7 @@ from pertinent.errors import DataError, InputError, StorageError
 
 if TYPE_CHECKING:
     from pertinent.data.table import ImageTable
+    from pertinent.models.encoder import Encoder
     from pertinent.models.views import Views
     from pertinent.store import EmbeddingStore
 
@@ -27,8 +28,18 @@ Transforms = Annotated[
     ),
 ]
 Scales = Annotated[str | None, typer.Option(help="Resize each view by these factors, such as 1,0.7071,0.5.")]
-Merge = Annotated[str | None, typer.Option("--merge", "--pooling", help="How views are merged: gem (default) or mean.")]
-Power = Annotated[float | None, typer.Option("--merge-p", "--gemp", help="Power of gem; default 3.")]
+Merge = Annotated[
+    str | None,
+    typer.Option(
+        "--merge",
+        "--pooling",
+        help="How views are merged: gem, mean, or power (gem without a floor); default: as the encoder says, else gem.",
+    ),
+]
+Power = Annotated[
+    float | None,
+    typer.Option("--merge-p", "--gemp", help="Power of gem and power; default: as the encoder says, else 3."),
+]
 Precision = Annotated[str, typer.Option(help="Of the network: float32, bf16, or auto: bf16 where it is fast.")]
 Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu, cuda:1, ...")]
 BatchSize = Annotated[
@@ -70,17 +81,20 @@ def embed(
     from pertinent.cli.codes import about_codes
     from pertinent.codes import write_codes
     from pertinent.engine.export import write_kapture, write_npy
+    from pertinent.engine.search import open_encoder
 
     # What cannot be written is better said before the work.
     if npy is not None and npy.suffix != ".npy":
         raise InputError(f"--npy needs a file NAME.npy, got {npy}")
     if kapture is not None and (root is None or not source.startswith("kapture:")):
         raise InputError("--kapture writes into the kapture that is embedded; give kapture:all and --root")
+    table = open_source(source, root, options or (), items)
+    views = views_of(transform, scales, merge, merge_p)
     store = embed_source(
-        model,
-        open_source(source, root, options or (), items),
+        open_encoder(model),
+        table,
         out,
-        views=views_of(transform, scales, merge, merge_p),
+        views=views,
         precision=precision,
         device=device,
         batch_size=batch_size,
@@ -116,15 +130,23 @@ def views_of(
         return None
     if scales is not None:
         given["scales"] = [factor.strip() for factor in scales.split(",")]
-    views = parse(Views, given, "--transform, --scales, --merge, --merge-p")
-    idle = [f"--{name}" for name, value in {"merge": merge, "merge-p": merge_p}.items() if value is not None]
-    if idle and len(views.transforms) < 2 and len(views.scales) < 2:
-        raise InputError(f"{', '.join(idle)}: there is one view and nothing to merge; leave it out")
+    return parse(Views, given, "--transform, --scales, --merge, --merge-p")
+
+
+def _looking(encoder: Encoder, given: Views | None) -> Views:
+    """The encoder's views, with what `given` states in place."""
+    stated = {} if given is None else {name: getattr(given, name) for name in given.model_fields_set}
+    views = encoder.views.model_copy(update=stated)
+    merging = [option for option, name in {"--merge": "merge", "--merge-p": "p"}.items() if name in stated]
+    if merging and len(views.transforms) < 2 and len(views.scales) < 2:
+        raise InputError(f"{', '.join(merging)}: there is one view and nothing to merge; leave it out")
+    if "p" in stated and views.merge == "mean":
+        raise InputError("--merge-p is about --merge gem or power, and views are merged by their mean; leave it out")
     return views
 
 
 def embed_source(
-    model: Path,
+    encoder: Encoder,
     table: ImageTable,
     out: Path,
     *,
@@ -135,7 +157,10 @@ def embed_source(
     workers: int | None = None,
     on_error: str = "raise",
 ) -> EmbeddingStore | None:
-    """Embed a table with progress on the screen; the store in the first process, None in the others."""
+    """Embed a table with progress on the screen; the store in the first process, None in the others.
+
+    The encoder looks at pictures as `views` states, and keeps doing so; what they leave open is left as it was.
+    """
     import torch
 
     from pertinent.cli import screen
@@ -143,7 +168,6 @@ def embed_source(
     from pertinent.engine.distributed import World
     from pertinent.engine.embed import embed_table
     from pertinent.engine.events import silent
-    from pertinent.engine.search import open_encoder
 
     if on_error not in ("raise", "skip"):
         raise InputError(f"--on-error must be raise or skip, got {on_error!r}")
@@ -152,8 +176,8 @@ def embed_source(
     world = World.join(cpu=device == "cpu")
     place = choose_device(device, world)
     # Convolutions are faster so, in bf16 above all.
-    encoder = open_encoder(model).to(place).to(memory_format=torch.channels_last)
-    encoder.views = views or encoder.views
+    encoder = encoder.to(place).to(memory_format=torch.channels_last)
+    encoder.views = _looking(encoder, views)
     fixed = all(framing.size for framing in encoder.views.framings(encoder.preprocess))
     with screen.Screen() as listener:
         store = embed_table(

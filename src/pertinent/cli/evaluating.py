@@ -40,9 +40,9 @@ def evaluate(
     device: Annotated[str | None, typer.Option(help="As in `embed`.")] = None,
     batch_size: BatchSize = None,
     workers: Workers = None,
-    save_feats: Annotated[Path | None, typer.Option(help="Folder that keeps the embeddings of --data.")] = None,
+    save_feats: Annotated[Path | None, typer.Option(help="Folder for the embeddings of --data, unwhitened.")] = None,
     load_feats: Annotated[
-        Path | None, typer.Option(help="Take them from there: of --save-feats, or of dirtorch.")
+        Path | None, typer.Option(help="Take them from there, before whitening: of --save-feats, or of dirtorch.")
     ] = None,
     protocol: Annotated[str | None, typer.Option(help="Measure as a paper did; see `list protocols`.")] = None,
     metrics: Annotated[str | None, typer.Option(help="Comma-separated names; see `list metrics`.")] = None,
@@ -110,8 +110,11 @@ def evaluate(
             reports = _of_vectors(trial, names, similarity, ties, pipeline_of(words, fit, store), of_run.similarity)
         if words is not None:
             screen.out.print(next(iter(reports.values())).similarity, soft_wrap=True)
-        if "cropped" in store.manifest:
-            screen.out.print(f"{store.manifest['cropped']:,} pictures were cut to their boxes", soft_wrap=True)
+        if trial.cropped is None:
+            screen.out.print("note: nobody knows whether the queries were cut to their boxes", soft_wrap=True)
+        elif trial.cropped:
+            screen.out.print(f"{trial.cropped:,} pictures were cut to their boxes", soft_wrap=True)
+        cropped: dict[str, Any] = {} if trial.cropped == 0 else {"cropped": trial.cropped}
         _show(reports)
         if compare is not None:
             _compare(compare, reports)
@@ -119,11 +122,12 @@ def evaluate(
             paths = {"gallery": gallery, "distractors": distractors, "truth": truth, "ranking": ranking, "fit": fit}
             facts = {name: path and str(path) for name, path in paths.items()} | {"store": str(target), "data": data}
             facts |= {"protocol": protocol, "stages": words, "encoder": store.encoder}
-            facts |= {key: store.manifest[key] for key in ("precision", "views", "cropped") if key in store.manifest}
+            facts |= {key: store.manifest[key] for key in ("precision", "views") if key in store.manifest}
+            facts |= cropped
             write_results(out, trial, reports, facts)
             screen.out.print(f"\nreport, table and curves are in {out}", soft_wrap=True)
         if save is not None:
-            written = {name: report.to_json(per_query=detailed) for name, report in reports.items()}
+            written = {name: report.to_json(per_query=detailed) | cropped for name, report in reports.items()}
             write_json(save, written.get("", written))
 
 

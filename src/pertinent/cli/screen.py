@@ -59,6 +59,10 @@ class Screen:
             f"{event['train']:,} training pictures, {event['test']:,} to test, {event['steps']} steps an epoch, "
             f"{event['parameters'] / 1e6:.1f} M parameters, {event['device']}"
         )
+        for key, words in event["losses"].items():
+            self._say(f"{key}: {words}")
+        for note in event["notes"]:
+            self._say(f"note: {note}")
 
     def _resume(self, event: dict[str, Any]) -> None:
         self._say(f"resumed at epoch {event['epoch'] + 1}, step {event['step']}")

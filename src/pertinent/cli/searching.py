@@ -68,7 +68,7 @@ def search(
         if as_json:
             screen.out.out(json.dumps({"query": name, "hits": hits}, ensure_ascii=False), highlight=False)
         else:
-            show_hits(name, hits)
+            show_hits(name, hits, searcher.index.store.labels.between)
     if html is not None:
         from pertinent.report.search_page import write_search_page
 
@@ -200,16 +200,19 @@ def found(
                 listener({"event": "embed", "stage": "searching", "done": rate.done, "total": len(queries), **paced})
 
 
-def show_hits(name: str, hits: Sequence[dict[str, Any]]) -> None:
-    """Print one query's results as a table."""
+def show_hits(name: str, hits: Sequence[dict[str, Any]], between: str) -> None:
+    """Print one query's results as a table, with this between the labels of a picture."""
     from rich.table import Table
 
     from pertinent.cli import screen
 
+    if not hits:
+        screen.out.print(f"{name}: no item matches", soft_wrap=True)
+        return
     table = Table(box=None, pad_edge=False, header_style="bold", title=name, title_justify="left")
     table.add_column("score", justify="right")
     table.add_column("label", overflow="fold")
     table.add_column("picture", overflow="fold")
     for hit in hits:
-        table.add_row(f"{hit['score']:.4f}", " < ".join(hit["labels"]), hit["path"])
+        table.add_row(f"{hit['score']:.4f}", between.join(hit["labels"]), hit["path"])
     screen.out.print(table)

@@ -75,7 +75,8 @@ def unpack(
 
     Raises:
         DataError: not an archive, a damaged one, or a member that is refused, by name: an absolute path, one that leads
-            out of the folder, a link to something outside of the archive, a device, two files of one name.
+            out of the folder, a link to something outside of the archive, a device, two files of one name, a file that
+            is a folder as well.
         StorageError: there is no such archive, the folder cannot be written, or the disk is or would be full.
     """
     archive, folder = Path(archive), Path(folder)
@@ -136,6 +137,7 @@ class _Unpacking:
         if not kept:
             return
         place = self.target.joinpath(*kept)
+        self._check_kind(member, place)
         with storage_errors(place, "unpacking"):
             if member.kind == "folder":
                 if not self.flatten:
@@ -147,9 +149,22 @@ class _Unpacking:
             raise self._refused(member.name, f"would have the same place as {first!r}")
         self.places[path] = place
         if member.kind == "link":
+            # One that leads out is told as such, before members that would go through it.
+            self._inside(member.target, member.name)
             self.links.append((member, place))
         else:
             self._write(member, place)
+
+    def _check_kind(self, member: _Member, place: Path) -> None:
+        """Raise DataError where one place would be both a file and a folder."""
+        above = next((self.names[parent] for parent in place.parents if parent in self.names), None)
+        if above is not None:
+            raise self._refused(member.name, f"lies in {above!r}, which is a file of the archive and no folder")
+        if member.kind == "folder":
+            if place in self.names and not self.flatten:
+                raise self._refused(member.name, "is both a file and a folder of the archive")
+        elif place.is_dir():
+            raise self._refused(member.name, "is both a file and a folder of the archive")
 
     def _write(self, member: _Member, place: Path) -> None:
         free = shutil.disk_usage(self.target).free

@@ -75,6 +75,9 @@ def _checked(content: Any, path: Path) -> GroundTruth:
     missing = [key for key in ("imlist", "qimlist", "gnd") if not isinstance(content, dict) or key not in content]
     if missing:
         raise DataError(f"{path} is no ground truth: {', '.join(missing)} missing")
+    other = [key for key in ("imlist", "qimlist", "gnd") if not isinstance(content[key], list | tuple | np.ndarray)]
+    if other:
+        raise DataError(f"{path} is no ground truth: {', '.join(other)} must be lists")
     items, queries = ([str(name) for name in content[key]] for key in ("imlist", "qimlist"))
     if len(queries) != len(content["gnd"]):
         raise DataError(f"{path} has {len(queries)} queries and {len(content['gnd'])} records")
@@ -82,10 +85,18 @@ def _checked(content: Any, path: Path) -> GroundTruth:
     words = {tuple(record) for record in records}
     if words not in ({("easy", "hard", "junk")}, {("junk", "ok")}):
         raise DataError(f"{path}: each record needs easy, hard and junk, or ok and junk; got {sorted(words)}")
-    boxes = [tuple(np.asarray(record["bbx"], np.float64).tolist()) for record in content["gnd"] if "bbx" in record]
+    boxes = [_box(record["bbx"]) for record in content["gnd"] if "bbx" in record]
     if boxes and (len(boxes) != len(queries) or any(len(box) != 4 for box in boxes)):
         raise DataError(f"{path}: bbx must be four numbers, for every query or for none")
     return GroundTruth(items, queries, records, boxes)
+
+
+def _box(edges: Any) -> Any:
+    """Numbers; none where something else was given."""
+    try:
+        return tuple(np.asarray(edges, np.float64).ravel().tolist())
+    except (TypeError, ValueError):
+        return ()
 
 
 def _record(record: Any, n_items: int, query: int, path: Path) -> dict[str, list[int]]:

@@ -195,7 +195,9 @@ class FolderSource:
 
     def __post_init__(self) -> None:
         for path in self.paths:
-            if not path or PurePosixPath(path).is_absolute() or ".." in path.replace("\\", "/").split("/"):
+            if PurePosixPath(path).is_absolute():
+                raise DataError(f"{path!r} is an absolute path; list paths relative to {self.root}")
+            if not path or ".." in path.replace("\\", "/").split("/"):
                 raise DataError(f"{path!r} leads out of {self.root}; list paths relative to that folder")
 
     def read(self, index: int) -> Image.Image:

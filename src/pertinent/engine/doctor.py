@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,8 +14,9 @@ from typing import Any
 from PIL import Image
 
 from pertinent.config import check_value
-from pertinent.data.audit import audit, is_damage
+from pertinent.data.audit import CANNOT_READ, audit, is_damage
 from pertinent.data.datasets import DATASETS
+from pertinent.data.datasets._parts import incomplete
 from pertinent.data.images import FolderSource, ZipSource
 from pertinent.data.ledger import Ledger
 from pertinent.data.progress import Listener, Progress, silent
@@ -22,7 +24,7 @@ from pertinent.data.sources import is_done, sources
 from pertinent.data.table import Dataset, ImageSource, ImageTable
 from pertinent.errors import ConfigError, ImageError, PertinentError, StorageError
 
-_NAMED = 10
+NAMED = 10
 
 
 @dataclass
@@ -31,8 +33,9 @@ class Diagnosis:
 
     Attributes:
         name: the data set.
-        splits: how many pictures each split has that could be read.
-        problems: what is wrong, one sentence each.
+        splits: how many pictures each split lists that could be read.
+        problems: what is wrong, one sentence each; of many missing or empty pictures the first are named.
+        pictures: every picture that cannot be used, by its place: `missing`, `empty`, or why it cannot be decoded.
         notes: what is doubtful about labels and pictures, as `audit` says it; it does not make the data set unhealthy.
         damaged: how many pictures could not be decoded.
         advice: one sentence of what to do.
@@ -41,6 +44,7 @@ class Diagnosis:
     name: str
     splits: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    pictures: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     damaged: int = 0
     advice: str = ""
@@ -54,6 +58,18 @@ class Diagnosis:
         """Note problems; one that is known already is not said again."""
         self.problems = list(dict.fromkeys([*self.problems, *problems]))
 
+    def to_json(self) -> dict[str, Any]:
+        """All of it, every picture by name, in values of JSON."""
+        return {
+            "data_set": self.name,
+            "healthy": self.healthy,
+            "splits": self.splits,
+            "problems": self.problems,
+            "pictures": [{"place": place, "fault": fault} for place, fault in sorted(self.pictures.items())],
+            "notes": self.notes,
+            "advice": self.advice,
+        }
+
 
 def diagnose(
     name: str,
@@ -65,8 +81,9 @@ def diagnose(
 ) -> Diagnosis:
     """Open every split of a data set and check its pictures, its counts and its downloads; changes nothing.
 
-    Looked for are listed pictures that are missing or empty, counts that are not the published ones (the reader's
-    `expected`), downloads that were broken off, archives that are not unpacked, and downloaded files that have changed.
+    Looked for, all in one round, are listed pictures that are missing or empty, counts that are not the published ones
+    (the reader's `expected`), downloads that were broken off, archives that are not unpacked, and downloaded files that
+    have changed.
 
     Args:
         name: of the reader.
@@ -83,9 +100,9 @@ def diagnose(
     options = dict(options or {})
     _check_options(name, options)
     found, root = Diagnosis(name), Path(root)
-    tables, bad = look(name, root, options, found)
+    tables = look(name, root, options, found)
     if pictures:
-        _decode(tables, bad, found, listener)
+        _decode(tables, found, listener)
     else:
         found.notes += audit(tables, check_pictures=False, galleries=galleries_of(name))
     _check_downloads(name, root, found, listener)
@@ -93,29 +110,31 @@ def diagnose(
     return found
 
 
-def look(name: str, root: Path, options: dict[str, Any], found: Diagnosis) -> tuple[dict[str, ImageTable], set[str]]:
+def look(name: str, root: Path, options: dict[str, Any], found: Diagnosis) -> dict[str, ImageTable]:
     """Read every split and see whether its pictures are there, none of them empty and as many as were published.
 
     Args:
         name: of the reader.
         root: the data set's folder.
         options: of the reader.
-        found: gets the problems and the sizes of the splits.
+        found: gets the problems, the pictures that are missing or empty, and the sizes of the splits.
 
     Returns:
-        The splits that could be read, and the places of missing and empty pictures.
+        The splits that could be read, also those of which pictures are missing.
     """
     tables = _read_splits(name, root, options, found)
     found.splits = {split: len(table) for split, table in tables.items()}
-    bad: set[str] = set()
-    for split, table in tables.items():
-        files = dict(_bad_files(table.source))
-        bad |= set(files)
-        for fault in ("missing", "empty"):
-            names = [where for where, what in files.items() if what == fault]
-            if names:
-                found.add(f"{split}: {len(names)} of {len(table)} pictures are {fault}: {_shorten(names)}")
-    return tables, bad
+    bad = {split: dict(_bad_files(table.source)) for split, table in tables.items()}
+    for files in bad.values():
+        found.pictures |= files
+    for fault in ("missing", "empty"):
+        names = [place for place, what in found.pictures.items() if what == fault]
+        counts = {split: list(files.values()).count(fault) for split, files in bad.items()}
+        where = ", ".join(f"{split} {n:,} of {len(tables[split]):,}" for split, n in counts.items() if n)
+        if names:
+            count = "1 picture is" if len(names) == 1 else f"{len(names):,} pictures are"
+            found.add(f"{count} {fault} ({where}): {_shorten(names)}")
+    return tables
 
 
 def galleries_of(name: str) -> Mapping[str, str]:
@@ -148,7 +167,8 @@ def _read_splits(name: str, root: Path, options: dict[str, Any], found: Diagnosi
         dataset: Dataset = DATASETS.get(name)(root=root, **options)
         for split in dataset.splits:
             try:
-                tables[split] = dataset.split(split)
+                with incomplete():
+                    tables[split] = dataset.split(split)
             except PertinentError as error:
                 unread.setdefault(str(error), []).append(split)
     except PertinentError as error:
@@ -157,6 +177,7 @@ def _read_splits(name: str, root: Path, options: dict[str, Any], found: Diagnosi
     found.add(*(f"{', '.join(splits)}: {text}" for text, splits in unread.items()))
     if not options and name in sources() and (absent := set(sources()[name].splits) - set(dataset.splits)):
         found.notes.append(f"of the published splits there is no {', '.join(sorted(absent))}")
+    found.notes += getattr(dataset, "notes", ())
     expected: Mapping[str, int] = getattr(dataset, "expected", {})
     found.add(
         *(
@@ -208,7 +229,7 @@ class _Watched:
         return len(self.source)
 
 
-def _decode(tables: Mapping[str, ImageTable], known: set[str], found: Diagnosis, listener: Listener) -> None:
+def _decode(tables: Mapping[str, ImageTable], found: Diagnosis, listener: Listener) -> None:
     progress = Progress("decode", found.name, sum(map(len, tables.values())), listener)
     damaged: dict[str, str] = {}
     watched = {
@@ -217,11 +238,14 @@ def _decode(tables: Mapping[str, ImageTable], known: set[str], found: Diagnosis,
     }
     said = audit(watched, check_pictures=True, galleries=galleries_of(found.name))
     found.notes += [text for text in said if not is_damage(text)]
-    wrong = [text for where, text in sorted(damaged.items()) if where not in known]
+    # What is missing or empty cannot be decoded either, and is told already.
+    wrong = {place: text for place, text in sorted(damaged.items()) if place not in found.pictures}
+    found.pictures |= {place: text.removeprefix(f"{place}: ") for place, text in wrong.items()}
     # A box outside of its picture is found by the table, not by the source of pictures.
-    boxes = [text for text in said if is_damage(text) and not any(where in text for where in damaged)]
+    told = set(damaged.values())
+    boxes = [text for text in said if is_damage(text) and text.partition(f": {CANNOT_READ} ")[2] not in told]
     found.damaged = len(wrong)
-    found.add(*wrong, *boxes)
+    found.add(*wrong.values(), *boxes)
 
 
 def _check_downloads(name: str, root: Path, found: Diagnosis, listener: Listener) -> None:
@@ -250,8 +274,8 @@ def _advice(found: Diagnosis, root: Path, pictures: bool) -> str:
     if published is not None and published.files:
         first = f"Delete what is damaged ({found.damaged}), then run" if found.damaged else "Run"
         return (
-            f"{first} `pertinent datasets download {found.name} {root}`, which brings what is missing and goes on "
-            f"where it was interrupted; see also {published.page}."
+            f"{first} `pertinent datasets download {found.name} {shlex.quote(str(root))}`, which brings what is "
+            f"missing and goes on where it was interrupted; see also {published.page}."
         )
     if published is not None:
         return f"Bring what is missing by hand, see {published.page}: {published.by_hand}."
@@ -259,5 +283,5 @@ def _advice(found: Diagnosis, root: Path, pictures: bool) -> str:
 
 
 def _shorten(names: list[str]) -> str:
-    rest = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+    rest = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")

@@ -28,12 +28,13 @@ KEEP = ("first", "largest")
 
 @dataclass(frozen=True)
 class Place:
-    """One stored picture: the name of its store, its id, where it lies, and the words of its labels."""
+    """One stored picture: the name of its store, its id, where it lies, and its labels as words and as one text."""
 
     store: str
     id: str
     where: str
     words: Sequence[str]
+    label: str
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ class Duplicates:
         """The picture at a position."""
         number, row = self.row(position)
         name, store = list(self.stores.items())[number]
-        return Place(name, store.ids[row], store.places[row], [word for word in store.labels.words(row) if word])
+        words = [word for word in store.labels.words(row) if word]
+        return Place(name, store.ids[row], store.places[row], words, store.labels.between.join(words))
 
     def row(self, position: int) -> tuple[int, int]:
         """The number of its store, and its row there."""

@@ -78,7 +78,7 @@ def write_duplicates_csv(found: Duplicates, path: Path) -> None:
     writer.writerow([*sides, "score", "same_file", "conflict", "leak", "group"])
     for pair in found.pairs:
         places = [found.place(position) for position in (pair.first, pair.second)]
-        cells = [cell for place in places for cell in (place.store, place.id, place.where, " < ".join(place.words))]
+        cells = [cell for place in places for cell in (place.store, place.id, place.where, place.label)]
         same = {True: "yes", False: "no", None: "unknown"}[pair.same_file]
         flags = ["yes" if flag else "no" for flag in (pair.conflict, pair.leak)]
         writer.writerow([*cells, pair.score, same, *flags, number[pair.first] + 1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from pertinent.files import new_file, write_bytes, write_text
 from pertinent.store import EmbeddingStore
 
 KAPTURE = "1.1"
+FEATS = ("feats.bdescs.npy", "feats.qdescs.npy")
 
 
 def write_npy(store: EmbeddingStore, path: Path) -> list[Path]:
@@ -35,11 +37,29 @@ def write_npy(store: EmbeddingStore, path: Path) -> list[Path]:
     parts = {path: slice(0, items)}
     if items < len(store):
         parts = {path.with_suffix(".dbdescs.npy"): slice(0, items), path.with_suffix(".qdescs.npy"): slice(items, None)}
+    _write_parts(store, parts)
+    return list(parts)
+
+
+def write_feats(store: EmbeddingStore, folder: Path) -> None:
+    """Write the vectors as `test_dir --save-feats` of dirtorch does: items in `feats.bdescs.npy`, and pictures that are
+    queries only in `feats.qdescs.npy`; the ids lie beside them, one a line.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
+    items = len(store) - store.labels.probes
+    parts = {folder / FEATS[0]: slice(0, items)}
+    if items < len(store):
+        parts[folder / FEATS[1]] = slice(items, None)
+    _write_parts(store, parts)
+
+
+def _write_parts(store: EmbeddingStore, parts: Mapping[Path, slice]) -> None:
     for file, rows in parts.items():
         with new_file(file) as stream:
             np.save(stream, store.vectors[rows])
         write_text(file.with_suffix(".ids.txt"), "".join(f"{name}\n" for name in store.ids[rows]))
-    return list(parts)
 
 
 def write_kapture(store: EmbeddingStore, root: Path, name: str) -> Path:

@@ -27,6 +27,8 @@ BATCHES = 4
 # oneDNN's bfloat16 convolutions of very small maps multiply memory that nobody set by zero (seen with torch 2.15 where
 # maps are 3 x 2): the result is right, unless a NaN lay there by chance. The next try finds other memory.
 TRIES = 5
+# What torch says of a convolution or a pooling whose map is smaller than its kernel.
+TOO_SMALL = ("Output size is too small", "Kernel size can't be greater than actual input size")
 # A processor computes so many pixels at once: what layers hand on stays near its caches, and memory is not asked for
 # again and again. That takes a third off the time of sixteen pictures at 480 x 360 in a ResNet-50.
 CPU_PIXELS = 2**20
@@ -75,7 +77,7 @@ class Extraction:
                 refuse(part.damaged[0][1])
             found.append(part)
             if number % (self.window // self.batch_size) == 0 or number == len(batches):
-                yield Window(self, found)
+                yield Window(self, table, found)
                 found = []
 
     def vectors(self, views: Sequence[Tensor]) -> Tensor:
@@ -109,16 +111,38 @@ class _Part:
 class Window:
     """Some neighbouring rows of a table, decoded; `digests` has the sha256 of each picture's size and pixels by row."""
 
-    def __init__(self, extraction: Extraction, parts: Sequence[_Part]) -> None:
-        self.extraction, self.parts = extraction, parts
+    def __init__(self, extraction: Extraction, table: ImageTable, parts: Sequence[_Part]) -> None:
+        self.extraction, self.table, self.parts = extraction, table, parts
         self.digests = {row: digest for part in parts for row, digest in part.digests.items()}
         self.damaged: list[Damaged] = [pair for part in parts for pair in part.damaged]
 
     def embeddings(self, wanted: Callable[[list[int]], bool] = bool) -> Iterator[tuple[list[int], Tensor]]:
-        """Rows and their embeddings, batch by batch; a batch of rows that is not wanted is passed over."""
+        """Rows and their embeddings, batch by batch; a batch of rows that is not wanted is passed over.
+
+        Pictures that are too small for the network join the damaged ones.
+
+        Raises:
+            ImageError: a picture that is too small, unless `skip_damaged`.
+        """
         for rows, views in self._batches():
-            if wanted(rows):
-                yield rows, self.extraction.vectors(views)
+            if not wanted(rows):
+                continue
+            try:
+                vectors = self.extraction.vectors(views)
+            except RuntimeError as error:
+                if not any(words in str(error) for words in TOO_SMALL):
+                    raise
+                self._pass_over(rows, views, str(error))
+                continue
+            yield rows, vectors
+
+    def _pass_over(self, rows: Sequence[int], views: Sequence[Tensor], reason: str) -> None:
+        sizes = ", ".join(f"{view.shape[-1]} x {view.shape[-2]}" for view in views)
+        said = f"{sizes} pixels are too few for the network ({reason})"
+        damaged = [(row, ImageError(self.table.source.where(row), said)) for row in rows]
+        if not self.extraction.skip_damaged:
+            refuse(damaged[0][1])
+        self.damaged += damaged
 
     def _batches(self) -> Iterator[tuple[list[int], list[Tensor]]]:
         together: dict[tuple[torch.Size, ...], list[tuple[list[int], list[Tensor]]]] = {}

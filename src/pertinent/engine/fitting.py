@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from pertinent.engine.measure import relevance_of
+from pertinent.engine.one_space import check_encoders, check_one_space
 from pertinent.errors import DataError, InputError
+from pertinent.index._saved import is_index, read_facts
 from pertinent.pipeline import Pipeline
 from pertinent.relevance import Relevance
 from pertinent.store import EmbeddingStore
@@ -25,10 +27,14 @@ def fitted_pipeline(words: str, store: EmbeddingStore, other: EmbeddingStore | N
         UnknownNameError: no such stage.
         InputError: options out of range, vectors or labels that a stage cannot learn from, or an `other` that nothing
             learns from.
+        DataError: an `other`, or an index, of another encoder or other views.
         StorageError: a folder that is damaged.
     """
     folders = [folder for folder in (Path(words), Path(words) / "pipeline") if (folder / "pipeline.json").is_file()]
     made = Pipeline.load(folders[0]) if folders else Pipeline.parse(words)
+    check_one_space(store, [other])
+    if folders and is_index(Path(words)):
+        check_encoders(store, read_facts(Path(words))["encoder"], f"the stages of {words}")
     if not made.fitted:
         source = store if other is None else other
         return made.fit(source.items, _relevance(source))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pertinent.data.ground_truth import GroundTruth, read_ground_truth
 from pertinent.engine.measure import own_items, relevance_of
+from pertinent.engine.one_space import check_one_space
 from pertinent.engine.protocols import PROTOCOLS, Protocol
 from pertinent.errors import DataError, InputError, UnknownNameError
 from pertinent.functional.neighbours import blocks
@@ -41,6 +42,7 @@ class Trial:
         labels: labels of the queries, `(Q,)`, `(Q, L)` or `(Q, C)`; None for ground truths.
         gallery_labels: those of the gallery, in the same numbers; None where the queries are the gallery.
         label_names: names of the labels in the finest column.
+        cropped: how many queries were cut to their boxes; None where nobody knows whether they were.
     """
 
     queries: NDArray[np.float32]
@@ -50,6 +52,7 @@ class Trial:
     labels: NDArray[Any] | None
     label_names: Sequence[str]
     gallery_labels: NDArray[Any] | None = None
+    cropped: int | None = 0
 
 
 def make_trial(
@@ -70,8 +73,10 @@ def make_trial(
 
     Raises:
         UnknownNameError: no such protocol.
-        DataError: no labels, labels of another kind, stores whose labels differ in kind, a picture that is missing.
+        DataError: no labels, labels of another kind, stores whose labels differ in kind or that two encoders made, a
+            picture that is missing, or queries that were not cut to the boxes of the ground truth.
     """
+    check_one_space(store, [gallery, distractors])
     if protocol is not None and protocol not in PROTOCOLS:
         raise UnknownNameError("protocol", protocol, PROTOCOLS)
     chosen = PROTOCOLS[protocol] if protocol else None
@@ -125,7 +130,7 @@ def _by_judgements(
     made = {word: relevance_of(labels, len(store), word, more) for word in protocol.judgements}
     asked = _rows(store, [record.query for record in labels.judgements])
     items = _with(store.items, distractors)
-    return Trial(asked, items, _named(made), protocol, None, ())
+    return Trial(asked, items, _named(made), protocol, None, (), cropped=store.manifest.get("cropped", 0))
 
 
 def _by_truth(
@@ -138,6 +143,7 @@ def _by_truth(
     distractors: EmbeddingStore | None,
 ) -> Trial:
     protocol = _landmarks(protocol, name, truth.protocols)
+    cropped = _cropped(store, truth)
     held = gallery or store
     items, asked = _find(truth.items, held, "items"), _find(truth.queries, store, "queries")
     records = [
@@ -149,7 +155,22 @@ def _by_truth(
     made = {
         word: Relevance.judged(records, word, n_items=len(vectors), query_positions=own) for word in protocol.judgements
     }
-    return Trial(_rows(store, asked.tolist()), vectors, _named(made), protocol, None, ())
+    return Trial(_rows(store, asked.tolist()), vectors, _named(made), protocol, None, (), cropped=cropped)
+
+
+def _cropped(store: EmbeddingStore, truth: GroundTruth) -> int | None:
+    """How many queries were cut to their boxes; None for vectors from elsewhere, of which nobody knows."""
+    cropped: int = store.manifest.get("cropped", 0)
+    if cropped >= len(truth.boxes):
+        return cropped
+    if store.encoder is None:
+        return None
+    raise DataError(
+        f"the ground truth cuts {len(truth.boxes)} queries to their boxes, {store.folder} was embedded with {cropped} "
+        f"pictures cut: whole pictures flatter the figures; embed the queries with pertinent embed ENCODER "
+        f"landmarks:test --root FOLDER --option truth=FILE, or, where they were cut before, give the ground truth as "
+        f"JSON without bbx"
+    )
 
 
 def _with(items: NDArray[np.float32], distractors: EmbeddingStore | None) -> NDArray[np.float32]:
@@ -168,7 +189,10 @@ def _with(items: NDArray[np.float32], distractors: EmbeddingStore | None) -> NDA
 def _landmarks(protocol: Protocol | None, name: str | None, allowed: Sequence[str]) -> Protocol:
     found = protocol or PROTOCOLS["classic" if "classic" in allowed else "revisited"]
     if found.kind != "judged":
-        raise DataError(f"protocol {name} needs labels of kind {found.kind}, here are judgements of landmarks")
+        raise DataError(
+            f"protocol {name} needs labels of kind {found.kind}, here every query has a list of the items that it is "
+            "to find; name metrics instead of the protocol, or give queries and gallery as two stores with labels"
+        )
     wrong = [word for word in found.judgements if word not in allowed]
     if wrong:
         raise DataError(

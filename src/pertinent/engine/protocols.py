@@ -72,23 +72,29 @@ def _hyp2(data: str, cut: int) -> Protocol:
     )
 
 
-PROTOCOLS: dict[str, Protocol] = {
-    "happier": Protocol(
-        "HAPPIER on SOP and iNaturalist: all images against all, hierarchical and per-level metrics",
+def _happier(data: str, *recalls: str) -> Protocol:
+    return Protocol(
+        f"HAPPIER on {data}: all images against all, hierarchical and per-level metrics",
         kind="tree",
-        metrics=("hap", "asi", "ndcg", "ap", "ap@r", "p@1", "r@1", "r@2", "r@4", "r@10"),
+        metrics=("hap", "asi", "ndcg", "ap", "ap@r", *recalls),
         count_self=True,
-    ),
+    )
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    "happier": _happier("any other tree", "r@1", "r@2", "r@4", "r@10"),
+    "happier/sop": _happier("Stanford Online Products", "r@1", "r@10", "r@100", "r@1000"),
+    "happier/inat": _happier("iNaturalist", "r@1", "r@4", "r@16", "r@32"),
     "happier/dyml": Protocol(
-        "HAPPIER and Dynamic Metric Learning on one test set of DyML-Vehicle or -Animal; `overall` averages",
+        "HAPPIER and Dynamic Metric Learning on one test set of DyML-Vehicle or -Animal; `average` makes one of three",
         kind="tree",
-        metrics=("asi", "asi.0", "ap", "ap@r", "p@1", "r@10", "r@20"),
+        metrics=("asi", "asi.0", "ap", "ap@r", "r@1", "r@10", "r@20"),
         count_self=True,
     ),
     "happier/dyml-product": Protocol(
-        "HAPPIER and Dynamic Metric Learning on DyML-Product, three levels in one test set; `overall` averages",
+        "HAPPIER and Dynamic Metric Learning on DyML-Product, three levels in one set; `average` makes one of three",
         kind="tree",
-        metrics=("asi", "asi.0", "asi.1", "asi.2", "ap", "ap@r", "p@1", "r@10", "r@20"),
+        metrics=("asi", "asi.0", "asi.1", "asi.2", "ap", "ap@r", "r@1", "r@10", "r@20"),
         count_self=True,
     ),
     "hyp2/flickr25k": _hyp2("Flickr-25k", 1000),
@@ -197,7 +203,7 @@ def overall(reports: Mapping[str, Report] | Sequence[Report] | Report) -> dict[s
             was asked for, counts as one more level: so does the official code.
 
     Raises:
-        InputError: no report, or reports of different metrics.
+        InputError: no report, reports of different metrics, or one report without levels.
     """
     if isinstance(reports, Report):
         parts: dict[str, list[float]] = {}
@@ -205,12 +211,18 @@ def overall(reports: Mapping[str, Report] | Sequence[Report] | Report) -> dict[s
             word, dot, level = name.rpartition(".")
             if dot and level.isdigit():
                 parts.setdefault(word, []).append(value)
+        if max(map(len, parts.values()), default=0) < 2:
+            raise InputError(
+                "one report is averaged over its levels, ap.0, ap.1 and so on, and this one has "
+                f"{', '.join(reports.mean)}; give one report a test set"
+            )
         for word in parts.keys() & reports.mean.keys():
             parts[word].append(reports.mean[word])
         return {word: float(np.mean(values)) for word, values in parts.items()}
     several = list(reports.values() if isinstance(reports, Mapping) else reports)
     if not several or any(report.mean.keys() != several[0].mean.keys() for report in several):
-        raise InputError("overall needs reports of the same metrics, one a test set")
+        found = "; ".join(", ".join(report.mean) for report in several) or "none"
+        raise InputError(f"overall needs reports of the same metrics, one a test set; got {found}")
     return {name: float(np.mean([report.mean[name] for report in several])) for name in several[0].mean}
 
 

@@ -247,14 +247,12 @@ def check_names(recipe: Recipe) -> list[str]:
     """One sentence for every registered name or option in a recipe that does not exist or does not fit."""
     from pertinent.metrics._parse import parse_metrics
 
-    problems = _check_member(DATASETS, recipe.data.name, recipe.data.options, "data")
-    problems += _check_member(
-        SAMPLERS, recipe.sampler.name, recipe.sampler.options, "sampler", {"labels", "batch_size"}
-    )
+    problems = _check_member(DATASETS, recipe.data.name, recipe.data, "data")
+    problems += _check_member(SAMPLERS, recipe.sampler.name, recipe.sampler, "sampler", {"labels", "batch_size"})
     if not recipe.losses:
         problems.append("losses: at least one loss is needed")
     for key, loss in recipe.losses.items():
-        problems += _check_member(LOSSES, loss.loss or key, loss.options, f"losses.{key}", SUPPLIED)
+        problems += _check_member(LOSSES, loss.loss or key, loss, f"losses.{key}", SUPPLIED)
     taken = {"network": "the network's optimiser", "loss": "the sum of all"}
     problems += [
         f"losses.{key}: is the name of {meaning}; choose another key"
@@ -288,20 +286,21 @@ def check_names(recipe: Recipe) -> list[str]:
 def _check_member(
     registry: Registry,
     name: str,
-    options: dict[str, Any],
+    given: Open,
     where: str,
     supplied: frozenset[str] | set[str] = frozenset(),
 ) -> list[str]:
     if name not in registry.entries:
         return [f"{where}: unknown {registry.what} {name!r}{suggest(name, registry.names())}"]
     known = registry.options(name)
-    hints = registry.types(name)
+    hints, options = registry.types(name), given.options
     problems = []
     for key, value in options.items():
         if key in supplied:
             problems.append(f"{where}.{key}: is set by the trainer, leave it out")
         elif key not in known:
-            near = suggest(key, sorted(set(known) - supplied))
+            ours = list(type(given).model_fields)
+            near = suggest(key, [*ours, *sorted({*known} - {*ours, *supplied})])
             problems.append(f"{where}.{key}: unknown option of {registry.what} {name}{near}")
         elif key in hints and (wrong := check_value(hints[key], value)):
             problems.append(f"{where}.{key}: {wrong}")

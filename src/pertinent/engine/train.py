@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -161,6 +161,7 @@ class Trainer:
             self.world.wait()  # the first process makes what the data set keeps on disk, the others read it
         data = self.recipe.data
         dataset = open_dataset(data)
+        self.notes: Sequence[str] = getattr(dataset, "notes", ())
         self.table = dataset.split(data.train)
         self.val = open_split(data, data.val, dataset) if data.val else None
         self.test = open_split(data, data.test, dataset)
@@ -389,6 +390,9 @@ class Trainer:
             "precision": {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(self.precision, "float32"),
             "torch": str(torch.__version__),
             "data": self.table.fingerprint(),
+            # What a loss chose by itself, such as a threshold or the distance of its centres, is in these words.
+            "losses": {key: words for key, loss in self.losses.items() if (words := loss.extra_repr())},
+            "notes": list(self.notes),
         }
 
     def _step_event(self, parts: dict[str, float], steps: int, speed: dict[str, float]) -> dict[str, Any]:

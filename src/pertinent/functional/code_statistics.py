@@ -99,7 +99,8 @@ def quantisation_error(outputs: Any) -> float:
         x = widen(raw[rows], np.float64)
         lengths = np.linalg.norm(x, axis=1) * np.sqrt(x.shape[1])
         total += float((1 - np.abs(x).sum(1) / np.maximum(lengths, 1e-12)).sum())
-    return total / len(raw)
+    # Rounding may take outputs that are signs already below 0.
+    return max(0.0, total / len(raw))
 
 
 def _sizes(codes: Codes) -> NDArray[np.int64]:

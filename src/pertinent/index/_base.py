@@ -141,6 +141,21 @@ class Base:
             carrying |= levels[:, level] == label
         return carrying
 
+    def words(self, rows: Mask) -> set[str]:
+        """The words that some of the rows carry, of an `(S,)` mask."""
+        labels = self.store.labels
+        if labels.values is None:
+            return set()
+        if labels.kind == "tags":
+            return {labels.class_names[0][tag] for tag in np.flatnonzero(labels.values[rows].any(0)).tolist()}
+        levels = labels.values.reshape(len(self), -1)[rows]
+        return {
+            names[label]
+            for level, names in enumerate(labels.class_names)
+            for label in np.unique(levels[:, level]).tolist()
+            if label >= 0
+        }
+
 
 class Both:
     """Vectors of the store and of the added items, by row.

@@ -309,6 +309,15 @@ class Index:
                     view.base.structure.remove(view.base.positions(np.array(rows)).tolist())
             self._publish(view.without(rows))
 
+    def claim(self) -> None:
+        """Keep others from changing the saved index until `close`; the first change does so by itself.
+
+        Raises:
+            StorageError: another changes it, or has changed it since it was opened, or it cannot be written.
+        """
+        with self._changing:
+            self._writing()
+
     def compact(self) -> None:
         """Build the structure again over what is there now, with all stages, and empty the journal.
 

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pertinent.errors import UnknownNameError
+from pertinent.errors import InputError, UnknownNameError
 from pertinent.index._base import Base, Both, Item, Mask, Vectors
 from pertinent.index._changes import Added, Put
 from pertinent.index._names import near
@@ -124,7 +124,9 @@ class View:
         """`(S + n,)` the rows that a search may find.
 
         Raises:
-            UnknownNameError: a label or a key of metadata that no item has.
+            UnknownNameError: a label or a key of metadata that no item has. One whose items were all deleted since is
+                none of these: it finds nothing until `compact` forgets it.
+            InputError: no item has any.
         """
         if not where:
             return self.alive
@@ -138,16 +140,32 @@ class View:
         return allowed
 
     def _labelled(self, word: str) -> Mask:
-        built, later = self.base.labelled(word), self.added.by_word.get(word)
-        if built is None and later is None:
-            known = {name for names in self.base.store.labels.class_names for name in names} | set(self.added.by_word)
+        mask = self._mask(self.base.labelled(word), self.added.by_word.get(word))
+        mask[len(self.base.items) : len(self.base)] = False  # queries are no items
+        if not mask.any():
+            known = self._words()
+            if not known:
+                raise InputError(f"unknown label {word[:100]!r}; no item of this index has a label")
             raise UnknownNameError("label", word[:100], near(word, known))
-        return self._mask(built, later)
+        return mask
+
+    def _words(self) -> set[str]:
+        """The words of the items that are there."""
+        added = np.flatnonzero(self.alive[len(self.base) :])
+        return self.base.words(self.alive[: len(self.base)]) | {
+            word for row in added.tolist() for word in self.added.words[row] if word
+        }
 
     def _having(self, key: str, where: Where) -> Mask:
         metadata, wanted = self.base.metadata, where.values(key)
-        if key not in metadata.values and key not in self.added.by_value:
-            raise UnknownNameError("key of metadata", key[:100], {*metadata.values, *self.added.by_value})
+        known = {*metadata.values, *self.added.by_value}
+        if not known:
+            raise InputError(
+                f"unknown key of metadata {key[:100]!r}; this index has no metadata, build it with some: "
+                "pertinent index STORE --metadata FILE"
+            )
+        if key not in known:
+            raise UnknownNameError("key of metadata", key[:100], known)
         built = metadata.having(key, wanted) if key in metadata.values else None
         later = self.added.by_value.get(key, {})
         return self._mask(built, [row for value in wanted for row in later.get(value, ())])

@@ -54,7 +54,7 @@ def pairs_of(
     bool labels are tags: a row without any is similar to none. Others are classes, of a tree the finest, -1 unlabelled.
 
     Raises:
-        InputError: shapes or types that do not fit each other.
+        InputError: shapes or types that do not fit each other, or integers `(B, C)` of 0 and 1 that are no tree.
     """
     ref_emb, ref_labels = references
     check_references(ref_emb, ref_labels)
@@ -91,8 +91,10 @@ def class_tags(loss: str, embeddings: Tensor, labels: Tensor, num_classes: int, 
     """The classes of each row, `(B, C)` bool: its tags, or the one class it has, none for -1.
 
     Raises:
-        InputError: shapes that do not fit `num_classes` and `bits`, or a class out of range (named, on the CPU).
+        InputError: shapes that do not fit `num_classes` and `bits`, integers `(B, L)` of 0 and 1 that are neither tags
+            nor a tree, or a class out of range (named, on the CPU).
     """
+    labels = tags_or_classes(labels, num_classes)
     if embeddings.ndim != 2 or embeddings.shape[1] != bits:
         raise InputError(f"{loss}: embeddings must be (B, {bits}), one column a bit, got {tuple(embeddings.shape)}")
     columns = _columns(loss, embeddings, labels)
@@ -102,6 +104,34 @@ def class_tags(loss: str, embeddings: Tensor, labels: Tensor, num_classes: int, 
     if columns.shape[1] != num_classes:
         raise InputError(f"{loss}: labels must have {num_classes} columns, one a tag, got {tuple(labels.shape)}")
     return columns
+
+
+def tags_or_classes(labels: Tensor, num_classes: int) -> Tensor:
+    """Labels as they are, but integers with one column a class as tags, bool: above 0 present."""
+    is_tags = is_integer(labels) and labels.ndim == 2 and labels.shape[1] == num_classes > 1
+    return labels > 0 if is_tags else labels
+
+
+def finest_column(loss: str, columns: Tensor) -> Tensor:
+    """Classes `(B,)` of integers `(B, L)`, column 0 the finest of a tree.
+
+    Raises:
+        InputError: tags written as integers: 0 and 1 alone, and a class of column 0 with both in another column.
+    """
+    if columns.shape[1] > 1:
+        present, first = columns == 1, columns[:, :1] == 1
+        both = [(rows & present).any(0) & (rows & ~present).any(0) for rows in (first, ~first)]
+        if bool(((columns == 0) | present).all() & (both[0] | both[1]).any()):
+            raise InputError(
+                f"{loss}: labels {tuple(columns.shape)} of 0 and 1 are no tree, since a class of column 0 lies under "
+                "two of another; for tags write labels > 0"
+            )
+    return columns[:, 0]
+
+
+def is_integer(labels: Tensor) -> bool:
+    """Whether labels are whole numbers, and not bool."""
+    return labels.dtype != torch.bool and not labels.is_floating_point()
 
 
 def refuse_extras(loss: str, indices_tuple: Any, ref_emb: Any, ref_labels: Any) -> None:
@@ -138,7 +168,7 @@ def _columns(loss: str, embeddings: Tensor, labels: Tensor) -> Tensor:
         return labels.to(embeddings.device)
     if labels.is_floating_point():
         raise InputError(f"{loss}: tags must be bool and classes integers, got {labels.dtype}; write labels > 0")
-    return label_columns(embeddings, labels, 0)
+    return finest_column(loss, label_columns(embeddings, labels, None))[:, None]
 
 
 def _known(columns: Tensor) -> Tensor:

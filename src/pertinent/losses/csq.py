@@ -25,9 +25,9 @@ class CSQLoss(nn.Module):
     2020.
 
     Shapes: embeddings `(B, bits)`, real outputs of which the code is the sign, not normalised; labels
-    `(B, num_classes)` bool tags, or `(B,)` or `(B, L)` int64 classes, column 0 finest. Rows labelled
-    -1 and rows without tags are left out; when none is left the loss is 0. An image with every tag has the majority of
-    all centres. Above 2^bits classes some share a centre, and are not told apart.
+    `(B, num_classes)` tags, bool or 0/1, or `(B,)` or `(B, L)` int64 classes, column 0 finest. Rows labelled -1 and
+    rows without tags are left out; when none is left the loss is 0. An image with every tag has the majority of all
+    centres. Above 2^bits classes some share a centre, and are not told apart.
 
     Args:
         num_classes: number of classes or tags.

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from pertinent.functional.hashing import mean_where, signs
 from pertinent.functional.scores import dot_scores, widen
-from pertinent.losses._codes import at_least, class_tags, refuse_extras
+from pertinent.losses._codes import at_least, class_tags, refuse_extras, tags_or_classes
 
 __all__ = ["GreedyHashLoss"]
 
@@ -25,8 +25,8 @@ class GreedyHashLoss(nn.Module):
     entropy.
 
     Shapes: embeddings `(B, bits)`, real outputs of which the code is the sign, not normalised; labels
-    `(B, num_classes)` bool tags, or `(B,)` or `(B, L)` int64 classes, column 0 finest. Rows labelled
-    -1 are left out; when none is left the loss is 0. An image without tags has none of them to be told.
+    `(B, num_classes)` tags, bool or 0/1, or `(B,)` or `(B, L)` int64 classes, column 0 finest. Rows labelled -1 are
+    left out; when none is left the loss is 0. An image without tags has none of them to be told.
 
     Args:
         num_classes: number of classes or tags.
@@ -60,6 +60,7 @@ class GreedyHashLoss(nn.Module):
     ) -> Tensor:
         """Mean loss of the labelled rows, a scalar."""
         refuse_extras("GreedyHashLoss", indices_tuple, ref_emb, ref_labels)
+        labels = tags_or_classes(labels, self.num_classes)
         tags = class_tags("GreedyHashLoss", embeddings, labels, self.num_classes, self.bits)
         outputs = widen(embeddings)
         several = labels.dtype == torch.bool

@@ -13,6 +13,7 @@ from pertinent.errors import InputError
 from pertinent.functional.code_distance import code_threshold
 from pertinent.functional.hypersphere import PairScope, cosines, pair_term, proxy_terms
 from pertinent.losses._batch import check_own, check_references, refuse_pairs
+from pertinent.losses._codes import finest_column, is_integer
 
 __all__ = ["HyP2Loss"]
 
@@ -26,10 +27,10 @@ class HyP2Loss(nn.Module):
     Multi-label Image Retrieval", ACM Multimedia 2022.
 
     Shapes: embeddings `(B, bits)`, real outputs, normalised inside; labels `(B, num_classes)` bool or 0/1 with one
-    column a tag, or `(B,)` int64 classes with -1 for unlabelled. An image without tags is only repelled. ref_emb
-    `(R, bits)` and ref_labels alike: images are then paired with the references instead of each other. A term without
-    any pair is 0. Give bool tags: of other numbers nothing is checked, and a 2 counts as present but attracts nothing,
-    as in the original.
+    column a tag, or `(B,)` or `(B, L)` int64 classes, column 0 finest, with -1 for unlabelled. An image without tags is
+    only repelled. ref_emb `(R, bits)` and ref_labels alike: images are then paired with the references instead of each
+    other. A term without any pair is 0. Give bool tags: of other numbers nothing is checked, and a 2 counts as present
+    but attracts nothing, as in the original.
 
     Args:
         num_classes: number of tags.
@@ -129,13 +130,15 @@ class HyP2Loss(nn.Module):
     def _tags(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         if embeddings.ndim != 2 or embeddings.shape[1] != self.bits:
             raise InputError(f"embeddings must be (B, {self.bits}), one column a bit, got {tuple(embeddings.shape)}")
-        if labels.ndim == 1 and not labels.is_floating_point() and labels.dtype != torch.bool:
+        if is_integer(labels) and labels.ndim == 2 and 0 < labels.shape[1] != self.num_classes:
+            labels = finest_column("HyP2Loss", labels)
+        if is_integer(labels) and labels.ndim == 1:
             if labels.numel() and int(labels.max()) >= self.num_classes:
                 raise InputError(f"label {int(labels.max())} is outside 0..{self.num_classes - 1}; -1 means unlabelled")
             labels = labels[:, None] == torch.arange(self.num_classes, device=labels.device)
         if labels.shape != (len(embeddings), self.num_classes):
             raise InputError(
-                f"labels must be ({len(embeddings)}, {self.num_classes}), one column a tag, or ({len(embeddings)},) "
-                f"whole numbers, got {tuple(labels.shape)} {labels.dtype}"
+                f"labels must be ({len(embeddings)}, {self.num_classes}), one column a tag, or whole numbers "
+                f"({len(embeddings)},) or ({len(embeddings)}, L), got {tuple(labels.shape)} {labels.dtype}"
             )
         return labels.to(embeddings.device)

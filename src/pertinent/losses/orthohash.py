@@ -26,10 +26,10 @@ class OrthoHashLoss(nn.Module):
     several tags as in the official code. The paper's network ends in a linear layer without bias and a BatchNorm.
 
     Shapes: embeddings `(B, bits)`, real outputs of which the code is the sign, not normalised; labels
-    `(B, num_classes)` bool tags, or `(B,)` or `(B, L)` int64 classes, column 0 finest. Rows labelled
-    -1 and rows without tags are left out; when none is left the loss is 0. Up to `bits` classes the codes are
-    orthogonal where there is a Hadamard matrix of that order, beyond as far apart as `functional.hash_centres` finds;
-    above 2^bits classes some share a code.
+    `(B, num_classes)` tags, bool or 0/1, or `(B,)` or `(B, L)` int64 classes, column 0 finest. Rows labelled -1 and
+    rows without tags are left out; when none is left the loss is 0. Up to `bits` classes the codes are orthogonal where
+    there is a Hadamard matrix of that order, beyond as far apart as `functional.hash_centres` finds; above 2^bits
+    classes some share a code.
 
     Args:
         num_classes: number of classes or tags.

@@ -45,8 +45,8 @@ class Backbone(nn.Module):
             self.network = _network(name, dict(options or {}), pretrained)
         except OSError as error:
             raise StorageError(
-                f"the pretrained weights of {name} cannot be fetched: {error}; connect to the network, or name a local "
-                "file with model.pretrained=FILE"
+                f"the pretrained weights of {name} cannot be fetched: {error}; connect to the network, name a local "
+                "file with model.pretrained=FILE, or start from nothing with model.pretrained=false"
             ) from error
         except (TypeError, AssertionError, RuntimeError, ValueError) as error:
             raise InputError(f"timm cannot build {name} with options {options or {}}: {error}") from error

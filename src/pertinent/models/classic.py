@@ -7,9 +7,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pertinent.errors import InputError
 from pertinent.models.bninception import BNInception
 
 NAMES = ("alexnet", "bninception", "googlenet", "squeezenet1_0", "squeezenet1_1")
+
+_HIDDEN_SIDE = 6
 
 
 def classic_network(name: str, pretrained: bool = False, **options: Any) -> ClassicNetwork | BNInception | GoogLeNet:
@@ -38,7 +41,8 @@ class ClassicNetwork(nn.Module):
         name: alexnet, squeezenet1_0 or squeezenet1_1.
         pretrained: load torchvision's ImageNet weights.
         last_pool: keep the pooling after AlexNet's last convolution; retrieval usually leaves it out.
-        dense: add AlexNet's two hidden layers of 4096 as convolutions: one place for a picture of 224 x 224.
+        dense: add AlexNet's two hidden layers of 4096 as convolutions: one place for a picture of 224 x 224. A larger
+            one has several, which the pooling merges; a smaller one has none.
     """
 
     def __init__(self, name: str, pretrained: bool = False, last_pool: bool = True, dense: bool = False) -> None:
@@ -60,8 +64,16 @@ class ClassicNetwork(nn.Module):
             raise TypeError(f"last_pool and dense are options of alexnet; {name} ends with a convolution")
 
     def forward_features(self, pixels: Tensor) -> Tensor:
-        """The feature map."""
-        result: Tensor = self.hidden(self.features(pixels))
+        """The feature map; raises InputError for pictures too small for AlexNet's hidden layers."""
+        features: Tensor = self.features(pixels)
+        if not isinstance(self.hidden, nn.Identity) and min(features.shape[-2:]) < _HIDDEN_SIDE:
+            (high, wide), (rows, columns) = pixels.shape[-2:], features.shape[-2:]
+            raise InputError(
+                f"alexnet with dense=true takes a map of at least {_HIDDEN_SIDE} x {_HIDDEN_SIDE}, as pictures of "
+                f"224 x 224 give; those of {wide} x {high} give {columns} x {rows}; make preprocess.resize and "
+                "preprocess.crop larger, or set model.backbone_options.dense=false"
+            )
+        result: Tensor = self.hidden(features)
         return result
 
     def own_keys(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -130,7 +142,7 @@ def without_last_pool(network: Any) -> nn.Module:
 def _hidden(first: nn.Linear, second: nn.Linear) -> nn.Sequential:
     layers = nn.Sequential(
         nn.Dropout(),
-        nn.Conv2d(256, 4096, kernel_size=6),
+        nn.Conv2d(256, 4096, kernel_size=_HIDDEN_SIDE),
         nn.ReLU(inplace=True),
         nn.Dropout(),
         nn.Conv2d(4096, 4096, kernel_size=1),

@@ -32,7 +32,10 @@ from pertinent.models.whitening import WhiteningLayer
 
 FORMAT = 1
 WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"
-_LATER = ("output", "dropout", "centre_bias", "local_linear", "pyramid", "regions", "feature_norm", "head_start")
+_LATER = (
+    *("output", "dropout", "centre_bias", "local_linear", "pyramid", "regions", "feature_norm", "head_start"),
+    "head_dropout",
+)
 
 
 class EncoderConfig(Settings):
@@ -43,7 +46,7 @@ class EncoderConfig(Settings):
     Attributes:
         backbone: a timm model, or one of alexnet, bninception, googlenet, squeezenet1_0 and squeezenet1_1.
         backbone_options: its further arguments.
-        dropout: share of the feature map that training sets to 0.
+        dropout: share of the feature map that training sets to 0; that of the pooled vector is `head_dropout`.
         centre_bias: added weight of the middle of the map.
         local_linear: a linear layer at every place of the map, before pooling.
         pyramid: pool the last two maps of the network: one behind the other (`concat`), or after the coarse one was
@@ -54,6 +57,7 @@ class EncoderConfig(Settings):
         dim: length of the embedding; None keeps the pooled vector.
         layer_norm: a LayerNorm without weights before or after the linear layer.
         head_start: first weights of the linear layer: those of torch, or Kaiming's by `dim` without bias (HIST).
+        head_dropout: share of the pooled vector that training sets to 0 before the linear layer.
         output: what the embedding goes through: `batch_norm` of each of its numbers, or `tanh`, as hashing methods do.
         normalise: bring the embedding to length 1.
     """
@@ -70,6 +74,7 @@ class EncoderConfig(Settings):
     dim: int | None = Field(default=512, ge=1)
     layer_norm: Literal["none", "before", "after"] = "none"
     head_start: HeadStart = "torch"
+    head_dropout: float = Field(default=0.0, ge=0, lt=1)
     output: Literal["plain", "batch_norm", "tanh"] = "plain"
     normalise: bool = True
 
@@ -86,8 +91,11 @@ class EncoderConfig(Settings):
         both = sorted({"local_linear", "regions"} & set(on_map))
         if self.pyramid != "none" and both:
             raise ValueError(f"{', '.join(both)} work on one feature map, a pyramid has two; take one of them out")
-        if self.head_start != "torch" and self.dim is None:
-            raise ValueError("head_start is about the linear layer, which dim: null leaves out; take one of them out")
+        on_head = [name for name in ("head_start", "head_dropout") if name not in self.unused()]
+        if on_head and self.dim is None:
+            raise ValueError(
+                f"{' and '.join(on_head)} is about the linear layer, which dim: null leaves out; take one of them out"
+            )
         return self
 
 
@@ -126,7 +134,7 @@ class Encoder(nn.Module):
         self.prepare = Prepare(config.dropout, config.centre_bias, channels if config.local_linear else None)
         self.pool = _pool(config, self.backbone)
         pooled = channels if config.pyramid == "none" else channels + self.backbone.fine_channels
-        self.head = Head(pooled, config.dim, config.layer_norm, config.head_start)
+        self.head = Head(pooled, config.dim, config.layer_norm, config.head_start, config.head_dropout)
         outputs: dict[str, Callable[[], nn.Module]] = {
             "plain": nn.Identity,
             "tanh": nn.Tanh,

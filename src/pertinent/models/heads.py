@@ -50,6 +50,7 @@ class Head(nn.Module):
         dim: length of the embedding; None keeps the pooled vector.
         layer_norm: where the LayerNorm stands.
         start: first weights of the linear layer: those of torch, or from N(0, 2 / dim) with a bias of 0 (HIST).
+        dropout: share of the numbers before the linear layer that training sets to 0 (Inception-v3 in HyP²).
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class Head(nn.Module):
         dim: int | None,
         layer_norm: Literal["none", "before", "after"],
         start: HeadStart = "torch",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(channels, dim) if dim is not None else nn.Identity()
         if start == "kaiming" and isinstance(self.linear, nn.Linear):
             nn.init.kaiming_normal_(self.linear.weight, mode="fan_out")
@@ -70,5 +73,5 @@ class Head(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """`(B, C)` to `(B, D)`."""
-        result: Tensor = self.after(self.linear(self.before(pooled)))
+        result: Tensor = self.after(self.linear(self.dropout(self.before(pooled))))
         return result

@@ -67,6 +67,7 @@ def convert(
     layer = _whitening(imported, chosen, power, dim)
     encoder = Encoder(imported.config, imported.preprocess, whitening=layer)
     _load(encoder, imported.state, path)
+    encoder.views = imported.views
     encoder.origin = {"system": name, "file": path.name, "sha256": sha256_file(path), "whitening": chosen}
     others = tuple(other for other in imported.whitenings if other != chosen)
     return Converted(encoder.eval(), name, chosen, others, imported.notes)

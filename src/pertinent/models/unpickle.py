@@ -1,9 +1,9 @@
 """Reading files that torch wrote without running what is in them.
 
 A pickle may name any function and call it. Here the names are read first, without executing anything: a file that
-names something unknown is refused. The rest goes through torch's own `weights_only` reading. Objects of other
-people's classes come back as a `Stub`, which holds their attributes and has no behaviour, so that neither those
-classes nor their libraries need be there.
+names something unknown is refused. The rest goes through torch's own `weights_only` reading, with stand-ins for
+numpy's arrays, which trust a pickle (see `plain_arrays`). Objects of other people's classes come back as a `Stub`,
+which holds their attributes and has no behaviour, so that neither those classes nor their libraries need be there.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, BinaryIO
 
-import numpy as np
 import torch
 
-from pertinent.errors import StorageError
+from pertinent.data.plain_arrays import PlainArray, PlainDtype, plain_array, plain_scalar
+from pertinent.errors import DataError, StorageError
 
 # Inside the ZIP of a published model; larger than any of them.
 LARGEST_MEMBER = 8 << 30
@@ -70,9 +70,13 @@ def read_checkpoint(path: Path) -> Any:
         The object, its tensors on the CPU; instances of known foreign classes as `Stub`.
 
     Raises:
-        StorageError: the file is missing or damaged, or names something that is neither a tensor, a plain value nor
-            one of the known classes; nothing of it was executed.
+        StorageError: the file is missing, a folder or damaged, or holds something that is neither a tensor, a plain
+            value, a plain array nor of one of the known classes; nothing of it was executed.
     """
+    if path.is_dir():
+        raise StorageError(
+            f"{path} is a folder; give the file that its authors published, {', '.join(SUFFIXES[:3])} or a ZIP of one"
+        )
     if not path.is_file():
         raise StorageError(f"{path} does not exist; give the file that its authors published")
     stream = _checkpoint_stream(path)
@@ -86,6 +90,8 @@ def read_checkpoint(path: Path) -> Any:
         stream.seek(0)
         with torch.serialization.safe_globals([(known, name) for name, known in _FOREIGN.items()]):
             return torch.load(stream, map_location="cpu", weights_only=True)
+    except DataError as error:
+        raise StorageError(f"{path} is refused: {error}") from error
     except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         # To what it found torch adds advice to read the file without care.
         reason = re.split(r"\n|\. Please use", str(error.__context__ or error))[0]
@@ -149,17 +155,11 @@ def _globals(stream: BinaryIO) -> Iterator[str]:
             texts.append(argument)
 
 
-def _empty_array(*_: object) -> np.ndarray[Any, Any]:
-    # What numpy pickles an array with: its shape and numbers follow as state.
-    return np.ndarray((0,), np.int8)
-
-
 _FOREIGN: dict[str, Any] = {
     **{name: type(name.rpartition(".")[2], (Stub,), {}) for name in _STUBS},
-    **{f"numpy.{core}.multiarray._reconstruct": _empty_array for core in ("core", "_core")},
-    **{f"numpy.{core}.multiarray.scalar": np.float64(0).__reduce__()[0] for core in ("core", "_core")},
-    "numpy.ndarray": np.ndarray,
-    "numpy.dtype": np.dtype,
-    **{f"numpy.dtypes.{type(kind).__name__}": type(kind) for kind in map(np.dtype, "?bBhHiIlLqQefd")},
+    **{f"numpy.{core}.multiarray._reconstruct": plain_array for core in ("core", "_core")},
+    **{f"numpy.{core}.multiarray.scalar": plain_scalar for core in ("core", "_core")},
+    "numpy.ndarray": PlainArray,
+    "numpy.dtype": PlainDtype,
     "collections.defaultdict": lambda *_: {},
 }

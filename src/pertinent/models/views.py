@@ -5,17 +5,18 @@ Letters: B pictures, V views, D dim.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from pertinent.config import Settings
 from pertinent.data.transforms import Preprocess, Transform
-from pertinent.functional.multi_scale import pool_descriptors
+from pertinent.functional.multi_scale import Kind, pool_descriptors
 
 Scale = Annotated[float, Field(gt=0, le=8)]
 
@@ -29,14 +30,21 @@ class Views(Settings):
     Attributes:
         transforms: transform words, each makes a view in place of the encoder's own framing.
         scales: by these factors every view is resized once more, bilinearly, after its preparation.
-        merge: `mean`, or `gem`, the signed generalised mean.
-        p: power of `gem`.
+        merge: `mean`; `gem`, the signed generalised mean of Revaud et al.; or `power`, that of Radenovic et al.
+        p: power of `gem` and `power`.
     """
 
     transforms: tuple[str, ...] = ()
-    scales: Annotated[tuple[Scale, ...], Field(min_length=1)] = (1.0,)
-    merge: Literal["gem", "mean"] = "gem"
+    scales: tuple[Scale, ...] = (1.0,)
+    merge: Kind = "gem"
     p: float = Field(default=3.0, gt=0)
+
+    @field_validator("scales")
+    @classmethod
+    def _some(cls, scales: tuple[float, ...]) -> tuple[float, ...]:
+        if not scales:
+            raise ValueError("expected at least one factor, such as 1")
+        return scales
 
     def looks(self, preprocess: Preprocess) -> Looks:
         """Return a function from an RGB picture to the pixels of its views; it can be pickled."""
@@ -74,10 +82,14 @@ class Looks:
 
 
 def resized(pixels: Tensor, scale: float) -> Tensor:
-    """Pixels `(B, 3, H, W)` with both sides multiplied by a factor."""
+    """Pixels `(B, 3, H, W)` with both sides multiplied by a factor and rounded down, to one pixel at least."""
     if scale == 1:
         return pixels
-    return nn.functional.interpolate(pixels, scale_factor=scale, mode="bilinear", align_corners=False)
+    high, wide = (math.floor(side * scale) for side in pixels.shape[-2:])
+    if high and wide:
+        # By the factor itself, as the authors do: the exact places of the samples depend on it.
+        return nn.functional.interpolate(pixels, scale_factor=scale, mode="bilinear", align_corners=False)
+    return nn.functional.interpolate(pixels, (max(high, 1), max(wide, 1)), mode="bilinear", align_corners=False)
 
 
 def by_size(pictures: Sequence[Sequence[Tensor]]) -> list[tuple[list[int], list[Tensor]]]:

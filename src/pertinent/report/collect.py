@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pertinent import __version__
 from pertinent.data.table import ImageTable
+from pertinent.engine.check import measured_epochs
 from pertinent.engine.events import read_events
 from pertinent.engine.measure import load_evaluation, queries_of, relevance_of
 from pertinent.engine.recipe import Recipe
@@ -68,7 +69,7 @@ def report_run(
     shown = _Shown(models, subject, pictures)
     content = ReportContent(
         title=f"{recipe.data.name}: {Path(run.folder).name}",
-        summary=[*_summary(models, subject, recipe.description), *_doubts(recipe)],
+        summary=[*_summary(models, subject, recipe.description), *_doubts(recipe), *_notes(run)],
         models=list(models),
         levels=_levels(models[subject].store.labels),
         metrics=_metrics(models),
@@ -206,10 +207,20 @@ def _require_same_pictures(models: Mapping[str, _Model]) -> None:
 
 
 def _doubts(recipe: Recipe) -> list[str]:
-    chosen = recipe.data.val == recipe.data.test
+    chosen = recipe.data.val == recipe.data.test and measured_epochs(recipe) > 1
     return (
         ["The best epoch was chosen on the test split, as some papers do: these figures flatter it."] if chosen else []
     )
+
+
+def _notes(run: Run) -> Sequence[str]:
+    """What the data set says about its splits, as the start of the run has it."""
+    notes: Sequence[str] = _start(run).get("notes", ())
+    return [f"Note: {text}." for text in notes]
+
+
+def _start(run: Run) -> dict[str, Any]:
+    return next((event for event in read_events(run.log_path) if event["event"] == "start"), {})
 
 
 def _levels(labels: StoreLabels) -> list[str]:
@@ -293,12 +304,13 @@ def _smooth(series: Series) -> Series:
 
 def _facts(run: Run, model: _Model) -> list[tuple[str, str]]:
     recipe = run.recipe()
-    start = next((event for event in read_events(run.log_path) if event["event"] == "start"), {})
+    start = _start(run)
     end = next((event for event in read_events(run.log_path) if event["event"] == "end"), {})
     return [
         ("run", str(run.folder)),
         ("seed", str(recipe.train.seed)),
         ("losses", ", ".join(f"{loss.weight:g} {key}" for key, loss in recipe.losses.items())),
+        *start.get("losses", {}).items(),
         ("backbone", recipe.model.backbone),
         ("training", f"{recipe.train.epochs} epochs, {end.get('seconds', 0):.0f} s"),
         ("pictures", f"{start.get('train', '?')} to train, {start.get('test', '?')} to test"),

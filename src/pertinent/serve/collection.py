@@ -101,6 +101,10 @@ class Collection:
         folder = self.index.folder
         return None if folder is None else folder.with_name(f"{folder.name}-{name}")
 
+    def claim(self) -> None:
+        """Keep others from changing the collection; raises StorageError when they do, or it cannot be written."""
+        self.index.claim()
+
     def put(
         self, name: str, vector: NDArray[np.float32], words: Sequence[str], place: str, metadata: Mapping[str, Value]
     ) -> None:

@@ -18,6 +18,8 @@ from pertinent.serve.settings import MAX_QUERIES, ServeSettings
 
 # Characters of JSON for one number of a vector, with its comma.
 NUMBER = 32
+# A page of results is one search and a thumbnail for each of them.
+PICTURES_A_REQUEST = 50
 GONE = 499
 METHODS = frozenset(HTTPMethod)
 PAGE_RULES = (
@@ -39,6 +41,7 @@ class Guard:
         self.app, self.settings, self.metrics = app, settings, metrics
         self.token = settings.token.get_secret_value() if settings.token is not None else None
         self.rates = RateLimit(settings.rate, settings.burst)
+        self.picture_rates = RateLimit(PICTURES_A_REQUEST * settings.rate, PICTURES_A_REQUEST * settings.burst)
         self.json_bytes = min(settings.upload_bytes, 65536 + MAX_QUERIES * dim * NUMBER)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -101,12 +104,14 @@ class Guard:
                 421, "without a token, only names of this machine are answered", "use 127.0.0.1 or localhost"
             )
         if path.startswith("/v1") or path == "/metrics":
-            client = scope["client"][0] if scope.get("client") else ""
-            seconds = self.rates.wait(client)
+            known = self.token is None or shows_token(given.get(b"authorization"), self.token)
+            # Whoever guesses tokens gains nothing by asking for pictures.
+            rates = self.picture_rates if known and _asks_for_picture(scope) else self.rates
+            seconds = rates.wait(scope["client"][0] if scope.get("client") else "")
             if seconds:
                 retry = {"Retry-After": str(seconds)}
                 return Problem(429, "too many requests from this client", f"come back in {seconds} s", retry)
-            if self.token is not None and not shows_token(given.get(b"authorization"), self.token):
+            if not known:
                 hint = "send the header Authorization: Bearer TOKEN"
                 return Problem(401, "the token is missing or wrong", hint, {"WWW-Authenticate": "Bearer"})
         return exchange.too_large if exchange.announced_too_large else None
@@ -119,3 +124,8 @@ class Guard:
         else:
             problem = Problem(403, "pages of this origin may not use the service", "start it with --origin")
             await self._refuse(exchange, problem)
+
+
+def _asks_for_picture(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return scope["method"] == "GET" and path.startswith("/v1/items/") and path.endswith("/image")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pertinent.data.places import ROW
 from pertinent.serve.collection import Collection, Found
 from pertinent.serve.model import Model
 from pertinent.serve.pictures import address
@@ -21,10 +22,16 @@ def item_of(collection: Collection, position: int) -> dict[str, Any]:
         "levels": dict(zip(names, entry.words, strict=False)),
         "metadata": dict(entry.metadata),
         "image": address(entry.id),
-        # The whole path is the machine's own affair.
-        "file": entry.place.replace("\\", "/").rpartition("/")[2],
+        "file": _file(entry.place),
         "query_only": collection.query_only(entry.id),
     }
+
+
+def _file(place: str) -> str:
+    """Name of a picture's file, or of an array and the picture's row; the whole path is the machine's own affair."""
+    row = ROW.fullmatch(place)
+    path = place if row is None else f"{row[1]}[{row[2]}]"
+    return path.replace("\\", "/").rpartition("/")[2]
 
 
 def hits_of(collection: Collection, found: Found, row: int, query_words: Sequence[str]) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from pertinent.serve.pictures import Region
 from pertinent.serve.problems import Problem, busy, log, unknown, unwritable
 from pertinent.serve.projection import Projection
 from pertinent.serve.settings import MAX_HITS, ServeSettings
+from pertinent.serve.together import in_all
 from pertinent.serve.uploads import NewItem, Uploads, form_of
 
 Done = TypeVar("Done")
@@ -112,7 +113,10 @@ class Service:
             return await model.find(query)
 
     async def add(self, new: NewItem) -> bool:
-        """Add a picture to the collection of every model, or replace it; says which. It is on the disk then.
+        """Add a picture to every collection, or replace it there, or change none; on the disk when this returns.
+
+        Returns:
+            Whether it was replaced.
 
         Raises:
             UnchangeableError: nothing can be added to one of them.
@@ -123,17 +127,20 @@ class Service:
             model.collection.require_changeable(f"{new.id!r} was not added")
             new.check(model.collection.store.labels)
         vectors = {}
-        for name, model in self.models.items():
+        for model in self.models.values():
             views = await self.apart(model.prepared, new.data, "the picture", None)
-            vectors[name] = (await model.embed([views]))[0]
+            vectors[model.collection] = (await model.embed([views]))[0]
         return await self.changed(self._put, new, vectors)
 
-    def _put(self, new: NewItem, vectors: Mapping[str, NDArray[np.float32]]) -> bool:
+    def _put(self, new: NewItem, vectors: Mapping[Collection, NDArray[np.float32]]) -> bool:
         before = [collection.item(position).place for collection, position in self._holders(new.id)]
         place = self.uploads.keep(new.data, form_of(new.data))
         try:
-            for name, model in self.models.items():
-                model.collection.put(new.id, vectors[name], new.words, str(place), new.metadata)
+            in_all(
+                new.id,
+                vectors,
+                lambda collection: collection.put(new.id, vectors[collection], new.words, str(place), new.metadata),
+            )
         except Exception:
             if not any(collection.item(at).place == str(place) for collection, at in self._holders(new.id)):
                 self.uploads.forget(str(place))
@@ -143,16 +150,22 @@ class Service:
         return bool(before)
 
     async def delete(self, name: str) -> None:
-        """Delete an item wherever it is; raises Problem 404 where no collection has it, or UnchangeableError."""
+        """Delete an item in every collection that has it, or in none.
+
+        Raises:
+            Problem: 404 where no collection has it.
+            UnchangeableError: nothing can be deleted from one of them.
+        """
         self.locate(name)
         for collection, _ in self._holders(name):
             collection.require_changeable(f"{name!r} was not deleted")
         await self.changed(self._delete, name)
 
     def _delete(self, name: str) -> None:
-        for collection, position in self._holders(name):
-            place = collection.item(position).place
-            collection.delete(name)
+        holders = self._holders(name)
+        places = [collection.item(position).place for collection, position in holders]
+        in_all(name, [collection for collection, _ in holders], lambda collection: collection.delete(name))
+        for place in places:
             self.uploads.forget(place)
 
     def _holders(self, name: str) -> list[tuple[Collection, int]]:

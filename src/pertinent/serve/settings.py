@@ -30,7 +30,7 @@ class ServeSettings(Settings):
         upload_bytes: largest body of a request.
         pixels: largest picture, width times height.
         time_limit: seconds for one request, from its first byte on.
-        rate: requests a second that one client may make over time; 0 does not limit.
+        rate: requests a second that one client may make over time, pictures of items apart; 0 does not limit.
         burst: requests that a client may make at once before `rate` holds it back.
         max_k: most results of one query.
         batch_size: pictures that go through the network together.

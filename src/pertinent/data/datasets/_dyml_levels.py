@@ -17,7 +17,6 @@ from pertinent.data.datasets._dyml import (
     write_example_file,
     write_example_train,
 )
-from pertinent.data.datasets._parts import require_split
 from pertinent.data.datasets._unseen import Listed, TrainingClasses, numbered
 from pertinent.data.table import ImageTable
 
@@ -47,7 +46,7 @@ class DyMLLevels:
 
     def split(self, name: str) -> ImageTable:
         """Read one split; raises DataError when listed pictures are missing."""
-        require_split(name, self.splits)
+        self._training.require(name, self.splits)
         if name in self._training.splits:
             rows = self._training.rows(name, self._train.labels[:, 0])
             part = self._train.part(rows, f"{self._reader}: {name}")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pertinent.data.datasets._lists import find_folder, find_pictures, read_text
-from pertinent.data.datasets._parts import require_split, root_folder, vocabulary, write_example_picture
+from pertinent.data.datasets._parts import root_folder, vocabulary, write_example_picture
 from pertinent.data.datasets._unseen import Listed, TrainingClasses, check_tree
 from pertinent.data.table import ImageTable
 from pertinent.errors import DataError
@@ -86,7 +86,7 @@ class INaturalist:
 
     def split(self, name: str) -> ImageTable:
         """Read one split; raises DataError when listed pictures are missing."""
-        require_split(name, self.splits)
+        self._training.require(name, self.splits)
         species = self._listed.labels[:, 0]
         rows = np.flatnonzero(self._is_test) if name == "test" else self._training.rows(name, species)
         part = self._listed.part(rows, f"{self._reader}: {name}")

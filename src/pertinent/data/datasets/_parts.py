@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,18 @@ from pertinent.data.table import ImageSource, ImageTable
 from pertinent.errors import DataError, InputError, UnknownNameError
 
 NO_LABEL = -1
+
+_INCOMPLETE = ContextVar("incomplete", default=False)
+
+
+@contextlib.contextmanager
+def incomplete() -> Iterator[None]:
+    """While this is open, a split is read although listed pictures are missing: for telling what is wrong with it."""
+    token = _INCOMPLETE.set(True)
+    try:
+        yield
+    finally:
+        _INCOMPLETE.reset(token)
 
 
 def root_folder(root: Path | str | None, reader: str) -> Path:
@@ -108,18 +122,27 @@ def open_pictures(root: Path, paths: Sequence[str], subfolders: Sequence[str] = 
     In a zip file all paths may share a leading folder.
 
     Raises:
-        DataError: no place has all of them; names the pictures that the best place lacks.
+        DataError: no place has all of them, and it is not `incomplete`; names what the place with the most lacks.
     """
-    best: tuple[int, str] | None = None
+    best: tuple[FolderSource | ZipSource, list[str]] | None = None
     for source in _places(root, paths, subfolders):
         missing = source.missing()
+        if best is None or len(missing) < len(best[1]):
+            best = source, missing
         if not missing:
-            return source
+            break
+    if best is None:
+        raise DataError(f"{root} has no place for pictures; add them, or take them off the list")
+    source, missing = best
+    if missing and not _INCOMPLETE.get():
         place = source.root if isinstance(source, FolderSource) else source.archive
-        if best is None or len(missing) < best[0]:
-            shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-            best = len(missing), f"{len(missing)} of {len(paths)} listed pictures are missing in {place}: {shown}"
-    raise DataError(f"{best[1] if best else root}; add them, or take them off the list")
+        rest = ", ... (`pertinent datasets doctor --json` names all)" if len(missing) > 5 else ""
+        shown = ", ".join(missing[:5]) + rest
+        raise DataError(
+            f"{len(missing)} of {len(paths)} listed pictures are missing in {place}: {shown}; add them, or take them "
+            "off the list"
+        )
+    return source
 
 
 def write_example_picture(path: Path, number: int, size: tuple[int, int] = (32, 24)) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pertinent.data.datasets._parts import require_split
 from pertinent.data.table import Box, ImageSource, ImageTable, LabelKind
 from pertinent.errors import DataError, InputError
 
@@ -80,9 +81,24 @@ class TrainingClasses:
         if holdout and not 0 < count < len(names):
             raise DataError(f"{reader}: holdout={holdout} of {len(names)} training classes leaves train or val without")
         ordered = sorted(names, key=lambda number: hashlib.sha256(names[number].encode()).digest())
+        self._reader = reader
         self._held_out = np.array(sorted(ordered[:count]), np.int64)
         self._all = np.array(sorted(names), np.int64)
         self.splits: Sequence[str] = ("train", "val", "trainval") if holdout else ("train",)
+
+    def require(self, split: str, splits: Sequence[str]) -> None:
+        """Raise an error where a data set has no such split; InputError tells what makes one of training classes.
+
+        Args:
+            split: its name.
+            splits: all that the data set has.
+        """
+        if split in ("val", "trainval") and split not in splits:
+            raise InputError(
+                f"{self._reader} has no {split} unless training classes are held out for val; set data.holdout=0.1 in "
+                "a recipe, or --option holdout=0.1"
+            )
+        require_split(split, splits)
 
     def rows(self, split: str, labels: NDArray[np.int64]) -> NDArray[np.int64]:
         """Positions of a split's rows in `labels`, the `(N,)` fine classes of all pictures."""

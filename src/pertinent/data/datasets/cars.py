@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pertinent.data.datasets._class_folders import class_folders
 from pertinent.data.datasets._lists import find_pictures, read_text
-from pertinent.data.datasets._parts import require_split, root_folder, write_example_picture
+from pertinent.data.datasets._parts import root_folder, write_example_picture
 from pertinent.data.datasets._unseen import Listed, TrainingClasses
 from pertinent.data.table import ImageTable
 from pertinent.errors import DataError
@@ -46,7 +46,7 @@ class Cars:
 
     - `cars_annos.mat` and `car_ims/`;
     - `devkit/cars_train_annos.mat`, `devkit/cars_meta.mat`, `cars_test_annos_withlabels.mat` (beside or in `devkit`),
-      `cars_train/` and `cars_test/`;
+      `cars_train/` and `cars_test/`, or `cars_train/cars_train/` and `cars_test/cars_test/`;
     - folders of models in `train` and `test`, perhaps in `car_data/car_data`, with `names.csv`, one name a line, or
       `cars_meta.mat`: the folders' names do not tell the published order, by which the data set is split.
 
@@ -83,7 +83,7 @@ class Cars:
         Raises:
             DataError: listed pictures are missing.
         """
-        require_split(name, self.splits)
+        self._training.require(name, self.splits)
         labels = self._listed.labels[:, 0]
         rows = np.flatnonzero(labels >= _TRAINING_CLASSES) if name == "test" else self._training.rows(name, labels)
         part = self._listed.part(rows, f"cars: {name}")
@@ -109,9 +109,12 @@ class Cars:
 def _read(root: Path, boxes: bool) -> tuple[Path, _Found]:
     """The folder that has one of the layouts, and what is in it."""
     for folder in (root / place for place in _FOLDERS):
-        if (folder / "cars_annos.mat").is_file():
-            return folder, _by_one_file(folder / "cars_annos.mat", boxes)
-        if (folder / "devkit" / "cars_train_annos.mat").is_file():
+        one_file, devkit = folder / "cars_annos.mat", folder / "devkit" / "cars_train_annos.mat"
+        # A common copy has the one file with the pictures of the devkit, which it does not list.
+        foreign = (folder / "cars_train").is_dir() and not (folder / "car_ims").is_dir()
+        if one_file.is_file() and not foreign:
+            return folder, _by_one_file(one_file, boxes)
+        if devkit.is_file() or one_file.is_file():
             return folder, _by_devkit(folder, boxes)
         names = _class_order(folder)
         if names:
@@ -139,7 +142,8 @@ def _by_devkit(folder: Path, boxes: bool) -> _Found:
         ),
     }
     parts = {place: _records(_load(path, "annotations"), path, ["fname"], boxes) for place, path in files.items()}
-    paths = [f"{place}/{name}" for place, records in parts.items() for name in records["fname"]]
+    inner = {place: f"{place}/{place}" if (folder / place / place).is_dir() else place for place in parts}
+    paths = [f"{inner[place]}/{name}" for place, records in parts.items() for name in records["fname"]]
     edges = np.concatenate([_boxes(records) for records in parts.values()]) if boxes else None
     return _Found(paths, np.concatenate([_classes(records) for records in parts.values()]), names, edges)
 

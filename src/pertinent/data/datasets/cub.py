@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pertinent.data.datasets._class_folders import class_folders
 from pertinent.data.datasets._lists import find_pictures, read_text
-from pertinent.data.datasets._parts import require_split, root_folder, write_example_picture
+from pertinent.data.datasets._parts import root_folder, write_example_picture
 from pertinent.data.datasets._unseen import Listed, TrainingClasses, numbered
 from pertinent.data.table import ImageTable
 from pertinent.errors import DataError
@@ -66,7 +66,7 @@ class CUB:
         Raises:
             DataError: listed pictures are missing.
         """
-        require_split(name, self.splits)
+        self._training.require(name, self.splits)
         fine = self._listed.labels[:, 0]
         rows = np.flatnonzero(self._is_test) if name == "test" else self._training.rows(name, fine)
         part = self._listed.part(rows, f"cub: {name}")

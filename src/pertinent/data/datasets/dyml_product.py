@@ -13,7 +13,6 @@ from pertinent.data.datasets._dyml import (
     write_example_file,
     write_example_train,
 )
-from pertinent.data.datasets._parts import require_split
 from pertinent.data.datasets._unseen import TrainingClasses
 from pertinent.data.table import ImageTable
 
@@ -59,7 +58,7 @@ class DyMLProduct:
         Raises:
             DataError: listed pictures are missing.
         """
-        require_split(name, self.splits)
+        self._training.require(name, self.splits)
         listed, part = (
             self._listed["test" if name == "test" else "train"],
             _PARTS["test" if name == "test" else "train"],

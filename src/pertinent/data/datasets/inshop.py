@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pertinent.data.datasets._lists import find_folder, find_pictures, read_text
-from pertinent.data.datasets._parts import require_split, root_folder, write_example_picture
+from pertinent.data.datasets._parts import root_folder, write_example_picture
 from pertinent.data.datasets._unseen import Listed, TrainingClasses
 from pertinent.data.table import ImageTable, Judgement
 from pertinent.errors import DataError
@@ -79,7 +79,7 @@ class InShop:
         Raises:
             DataError: listed pictures are missing.
         """
-        require_split(name, self.splits)
+        self._training.require(name, self.splits)
         if name == "test":
             return self._test()
         labels = self._listed.labels[:, 0]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pertinent.data.datasets._lists import find_pictures
 from pertinent.data.datasets._parts import require_split, root_folder, write_example_picture
-from pertinent.data.images import FolderSource
 from pertinent.data.table import ImageTable
 from pertinent.errors import DataError
 
@@ -39,11 +39,7 @@ class Kapture:
         paths = list(dict.fromkeys(_paths(listed)))
         if not paths:
             raise DataError(f"kapture: {listed} lists no picture")
-        source = FolderSource(self.root / "sensors" / "records_data", paths)
-        missing = source.missing()
-        if missing:
-            raise DataError(f"kapture: {len(missing)} of {len(paths)} listed pictures are missing: {missing[0]}, ...")
-        return ImageTable(paths, source)
+        return ImageTable(paths, find_pictures(self.root / "sensors", paths, ("records_data",), "kapture"))
 
     @classmethod
     def example(cls, root: Path) -> None:

@@ -41,7 +41,7 @@ _TAGS = [
 # fmt: on
 
 _READER = "mirflickr25k"
-_FOLDERS = ("", "mirflickr25k", "flickr25k")
+_FOLDERS = ("", "mirflickr25k", "flickr25k", "data/flickr25k")
 _ANNOTATIONS = ("annotations/", "mirflickr25k_annotations_v080/", "")
 _ORDER = "flickr.txt"
 _ORIGIN = (
@@ -58,14 +58,15 @@ class MIRFlickr25k:
     chosen by the hash of the names. Ids are the pictures' names.
 
     With `flickr.txt`, a JSON list that puts the lines of `img.txt` in another order, the split is that of HyP²: first
-    the queries, then train. Without it the split is ours: the pictures in the order of the sha256 of their names.
-    Figures on the one cannot be compared with figures on the other.
+    the queries, then train. It lies beside `img.txt` or up to two folders above, where a checkout of HyP² has it.
+    Without it the split is ours: the pictures in the order of the sha256 of their names. Figures on the one cannot be
+    compared with figures on the other.
 
     Args:
-        root: the folder (or a folder `mirflickr25k` or `flickr25k` in it) with `mirflickr/` and either `img.txt`, a
-            picture's name a line, and `targets.txt`, its 38 zeros and ones; or the 38 published files `animals.txt`,
-            `baby.txt`, ..., in it, in `annotations/` or in `mirflickr25k_annotations_v080/`. Of the 25,000 pictures
-            those that these do not name are left out.
+        root: the folder (or a folder `mirflickr25k`, `flickr25k` or `data/flickr25k` in it) with `mirflickr/` and
+            either `img.txt`, a picture's name a line, and `targets.txt`, its 38 zeros and ones; or the 38 published
+            files `animals.txt`, `baby.txt`, ..., in it, in `annotations/` or in `mirflickr25k_annotations_v080/`. Of
+            the 25,000 pictures those that these do not name are left out.
         queries: how many pictures are queries.
         training: how many pictures are for training.
         held_out: share of `train` to keep for choosing between epochs; default none.
@@ -110,12 +111,30 @@ class MIRFlickr25k:
     def _is_listed(self) -> bool:
         return (self.root / "img.txt").is_file()
 
+    @property
+    def notes(self) -> list[str]:
+        """What must be known of the splits before figures on them are compared."""
+        if self._order is not None:
+            return []
+        return [
+            f"{_READER}: the split is ours and not that of HyP² or another paper, since there is no {_ORDER}; figures "
+            f"on it cannot be compared with published ones. {_ORDER}, img.txt and targets.txt of "
+            f"github.com/JerryXu0129/HyP2-Loss in {self.root} make it theirs"
+        ]
+
+    @property
+    def _order(self) -> Path | None:
+        """Where the published order is, if it is there."""
+        own = self.root / _ORDER
+        above = (self.root.parent / _ORDER, self.root.parent.parent / _ORDER) if self._is_listed else ()
+        return next((path for path in (own, *above) if path.is_file()), None)
+
     @cached_property
     def _rows(self) -> dict[str, Rows]:
-        path, count = self.root / _ORDER, len(self._tagged.names)
-        if path.is_file() and not self._is_listed:
+        path, names = self._order, self._tagged.names
+        if path is not None and not self._is_listed:
             raise DataError(f"{_READER}: {path} numbers the lines of img.txt, which is missing; {_ORIGIN}")
-        order = _read_order(path, count) if path.is_file() else hash_order(self._tagged.names)
+        order = hash_order(names) if path is None else _read_order(path, len(names))
         return deal(order, self._queries, self._training, _READER, train_is_found=False)
 
     @classmethod

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pertinent.data.datasets._lists import find_folder, find_pictures, read_text
-from pertinent.data.datasets._parts import require_split, root_folder, write_example_picture
+from pertinent.data.datasets._parts import root_folder, write_example_picture
 from pertinent.data.datasets._unseen import Listed, TrainingClasses, check_tree, numbered
 from pertinent.data.table import ImageTable
 from pertinent.errors import DataError, InputError
@@ -78,7 +78,7 @@ class SOP:
         Raises:
             DataError: listed pictures are missing.
         """
-        require_split(name, self.splits)
+        self._training.require(name, self.splits)
         products = self._tree.labels[:, 0]
         rows = np.flatnonzero(self._is_test) if name == "test" else self._training.rows(name, products)
         part = self._listed.part(rows, f"sop: {name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -13,8 +14,11 @@ from pertinent.data.transforms import Preprocess
 from pertinent.errors import StorageError
 from pertinent.functional.whitening import Doubles, PrincipalComponents, Whitening
 from pertinent.models.encoder import EncoderConfig
+from pertinent.models.views import Views
 
 State = dict[str, Tensor]
+
+_OTHER = "the file is not what its authors published"
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Imported:
         state: its weights under the encoder's own keys.
         whitenings: those stored beside the network, by name; the first goes inside unless another is asked for.
         notes: what was taken for granted or left out, one sentence each.
+        views: how its authors merge several scales of a picture.
     """
 
     config: EncoderConfig
@@ -34,6 +39,7 @@ class Imported:
     state: State
     whitenings: Mapping[str, PrincipalComponents | Whitening] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    views: Views = field(default_factory=Views)
 
 
 class Importer(Protocol):
@@ -55,7 +61,7 @@ def tensors(contents: Any, what: str) -> State:
         StorageError: something in it is no tensor.
     """
     if not isinstance(contents, Mapping) or not all(isinstance(value, Tensor) for value in contents.values()):
-        raise StorageError(f"{what} is not a state dict of tensors; the file is not what its authors published")
+        raise StorageError(f"{what} is not a state dict of tensors; {_OTHER}")
     return {str(key).removeprefix("module."): value for key, value in contents.items()}
 
 
@@ -94,6 +100,49 @@ def unknown_options(options: Iterable[str], known: Iterable[str], what: str) -> 
         raise StorageError(f"{what} has options that are not known here: {', '.join(strange)}; it cannot be converted")
 
 
+def entries(value: Any, what: str) -> dict[str, Any]:
+    """A part of a checkpoint that names values; nothing at all is none of them.
+
+    Raises:
+        StorageError: it is something else.
+    """
+    if value is not None and not isinstance(value, Mapping):
+        raise StorageError(f"{what} must name values, got {_shown(value)}; {_OTHER}")
+    return {str(name): part for name, part in (value or {}).items()}
+
+
+def number(value: Any, what: str) -> float:
+    """A number of a checkpoint.
+
+    Raises:
+        StorageError: it is something else, or not finite.
+    """
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise StorageError(f"{what} must be a number, got {_shown(value)}; {_OTHER}")
+    return float(value)
+
+
+def channels(stated: Mapping[str, Any], what: str) -> dict[str, tuple[float, ...]]:
+    """The mean and std of a checkpoint's preprocessing, where it has them.
+
+    Raises:
+        StorageError: they are not three numbers each.
+    """
+    found = {}
+    for name in ("mean", "std"):
+        if name in stated:
+            values = stated[name].tolist() if isinstance(stated[name], Tensor | np.ndarray) else stated[name]
+            if not isinstance(values, list | tuple) or len(values) != 3:
+                raise StorageError(f"{name} of {what} must be three numbers, got {_shown(values)}; {_OTHER}")
+            found[name] = tuple(number(value, f"{name} of {what}") for value in values)
+    return found
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 40 else text[:40] + '...'}"
+
+
 def doubles(array: Any, what: str) -> Doubles:
     """An array of a checkpoint in float64.
 
@@ -102,5 +151,5 @@ def doubles(array: Any, what: str) -> Doubles:
     """
     values = array.numpy() if isinstance(array, Tensor) else array
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
-        raise StorageError(f"{what} is not an array of finite numbers; the file is not what its authors published")
+        raise StorageError(f"{what} is not an array of finite numbers; {_OTHER}")
     return np.asarray(values, np.float64)

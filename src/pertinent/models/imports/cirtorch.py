@@ -12,12 +12,16 @@ from pertinent.models.encoder import EncoderConfig
 from pertinent.models.heads import PoolName
 from pertinent.models.imports._imported import (
     Imported,
+    State,
+    channels,
     doubles,
+    entries,
     left_out,
     renamed,
     resnet_stem,
     tensors,
 )
+from pertinent.models.views import Views
 
 __all__ = ["CirtorchImporter"]
 
@@ -65,15 +69,23 @@ class CirtorchImporter:
             "lwhiten.": "prepare.local.",
             "whiten.": "head.linear.",
         }
-        numbers = {name: tuple(float(value) for value in meta[name]) for name in ("mean", "std") if name in meta}
+        numbers = channels(meta, "meta")
         preprocess = Preprocess.model_validate({"resize": None, "crop": None, "words": _SHRINK, **numbers})
         return Imported(
             config,
             preprocess,
             renamed(state, table),
-            _whitenings(meta.get("Lw") or {}),
+            _whitenings(entries(meta.get("Lw"), "Lw in meta")),
             left_out(state, table),
+            _views(config, state),
         )
+
+
+def _views(config: EncoderConfig, state: State) -> Views:
+    """Its authors merge scales by the power that GeM learned, or by the mean where a layer of numbers follows."""
+    if config.pool == "gem" and config.regions == "none" and config.dim is None:
+        return Views(merge="power", p=float(state["pool.p"].flatten()[0]))
+    return Views(merge="mean")
 
 
 def _features(architecture: str) -> dict[str, str]:
@@ -92,9 +104,10 @@ def _whitenings(stored: Mapping[str, Any]) -> dict[str, Whitening]:
     # One scale first: it is what an encoder gives for a picture.
     found: dict[str, Whitening] = {}
     for scales in ("ss", "ms"):
-        for data, parts in stored.items():
-            if scales in parts:
+        for data, sizes in stored.items():
+            if scales in (known := entries(sizes, f"Lw {data} in meta")):
                 name = f"{data}/{scales}"
-                mean = doubles(parts[scales]["m"], f"whitening {name}").flatten()
-                found[name] = Whitening(mean, doubles(parts[scales]["P"], f"whitening {name}"))
+                parts = entries(known[scales], f"whitening {name}")
+                mean = doubles(parts["m"], f"whitening {name}").flatten()
+                found[name] = Whitening(mean, doubles(parts["P"], f"whitening {name}"))
     return found

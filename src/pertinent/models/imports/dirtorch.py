@@ -12,13 +12,17 @@ from pertinent.models.encoder import EncoderConfig
 from pertinent.models.heads import PoolName
 from pertinent.models.imports._imported import (
     Imported,
+    channels,
     doubles,
+    entries,
     left_out,
+    number,
     renamed,
     tensors,
     unknown_options,
 )
 from pertinent.models.pyramid import PyramidName
+from pertinent.models.unpickle import Stub
 
 __all__ = ["DirtorchImporter"]
 
@@ -44,7 +48,7 @@ class DirtorchImporter:
 
     def read(self, contents: Mapping[str, Any]) -> Imported:
         """Translate a checkpoint; its PCA stays beside the network."""
-        options = dict(contents["model_options"])
+        options = entries(contents["model_options"], "model_options")
         used = [name for name, value in options.items() if value is not None and value is not False]
         unknown_options(used, (*_OPTIONS, *_IDLE), "the network of dirtorch")
         backbone, pyramid = _architecture(options)
@@ -59,8 +63,8 @@ class DirtorchImporter:
             backbone=backbone,
             pool=_pool(str(options.get("pooling", "gem"))),
             dim=None if options.get("without_fc") else len(state["fc.weight"]),
-            centre_bias=float(options.get("center_bias") or 0),
-            dropout=float(options.get("dropout_p") or 0),
+            centre_bias=number(options.get("center_bias") or 0, "model_options: center_bias"),
+            dropout=number(options.get("dropout_p") or 0, "model_options: dropout_p"),
             feature_norm=bool(options.get("norm_features")),
             pyramid=pyramid,
         )
@@ -89,17 +93,16 @@ def _pool(name: str) -> PoolName:
 
 
 def _preprocess(contents: Mapping[str, Any]) -> Preprocess:
-    stated = contents.get("preprocess") or {}
-    numbers = {name: tuple(map(float, stated[name])) for name in ("mean", "std") if name in stated}
+    numbers = channels(entries(contents.get("preprocess"), "preprocess"), "preprocess")
     return Preprocess.model_validate({"resize": None, "crop": None, **numbers})
 
 
 def _whitenings(contents: Mapping[str, Any]) -> dict[str, PrincipalComponents | Whitening]:
-    return {str(name): _whitening(pca, f"PCA {name}") for name, pca in dict(contents.get("pca") or {}).items()}
+    return {name: _whitening(pca, f"PCA {name}") for name, pca in entries(contents.get("pca"), "pca").items()}
 
 
 def _whitening(pca: Any, what: str) -> PrincipalComponents | Whitening:
-    values = pca if isinstance(pca, Mapping) else vars(pca)
+    values = entries(vars(pca) if isinstance(pca, Stub) else pca, what)
     old = {"means", "W"} <= set(values)
     lacking = sorted({"mean_", "components_", "explained_variance_"} - set(values))
     if lacking and not old:

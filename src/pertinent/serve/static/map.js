@@ -4,7 +4,7 @@ import { poll } from "./api.js";
 import { count, make, part, say, tool } from "./dom.js";
 import { card } from "./card.js";
 import { nothing } from "./notices.js";
-import { placeOf, sized, usable } from "./pictures.js";
+import { fill, placeOf, sized } from "./pictures.js";
 import { plane } from "./plane.js";
 import { drawPicture, drawPoint, drawRing, nearest, neighbour, SIDE, sorts } from "./points.js";
 import { go, searchWith } from "./state.js";
@@ -136,7 +136,7 @@ function lay(state, points, of, { levels, hits, signal }) {
         images.set(id, image);
         field.redraw();
       };
-      usable(sized(placeOf(id), SIDE)).then((url) => (image.src = url), () => {});
+      fill(image, sized(placeOf(id), SIDE));
     }
     return images.get(id);
   }

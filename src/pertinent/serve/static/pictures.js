@@ -11,7 +11,7 @@ const near = new IntersectionObserver(
     for (const { isIntersecting, target } of entries) {
       if (!isIntersecting) continue;
       near.unobserve(target);
-      load(target);
+      load(target, target.dataset.address);
     }
   },
   { rootMargin: AHEAD },
@@ -28,31 +28,47 @@ export const placeOf = (id) => `/v1/items/${encodeURIComponent(id)}/image`;
 
 /** Let an <img> show an address once it comes near to what is seen. */
 export function show(image, address) {
-  image.dataset.address = address;
-  image.addEventListener("error", () => image.parentElement?.classList.add("missing"), { once: true });
-  if (hasToken()) near.observe(image);
-  else {
+  if (hasToken()) {
+    image.dataset.address = address;
+    near.observe(image);
+  } else {
     image.loading = "lazy";
-    image.src = address;
+    fill(image, address);
+  }
+  image.addEventListener("error", () => image.parentElement?.classList.add("missing"), { once: true });
+}
+
+/** Let an <img> show an address; listeners that are added later hear "error" only where no try helped. */
+export function fill(image, address) {
+  if (hasToken()) {
+    load(image, address);
+    return;
+  }
+  // An <img> is told neither why nor when to come back; a request is.
+  const again = (event) => {
+    event.stopImmediatePropagation();
+    load(image, address);
+  };
+  image.addEventListener("error", again, { once: true });
+  image.src = address;
+}
+
+async function load(image, address) {
+  try {
+    image.src = await fetchedUrl(address);
+  } catch {
+    image.dispatchEvent(new Event("error"));
   }
 }
 
-/** An address that an <img> can show at once. */
-export async function usable(address) {
-  if (!hasToken()) return address;
+function fetchedUrl(address) {
   if (!fetched.has(address)) {
-    fetched.set(address, blob(address).then((data) => URL.createObjectURL(data)));
+    const url = blob(address).then((data) => URL.createObjectURL(data));
+    fetched.set(address, url);
+    url.catch(() => fetched.delete(address));
     forget();
   }
   return fetched.get(address);
-}
-
-async function load(image) {
-  try {
-    image.src = await usable(image.dataset.address);
-  } catch {
-    image.parentElement?.classList.add("missing");
-  }
 }
 
 function forget() {

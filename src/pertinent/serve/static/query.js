@@ -1,11 +1,11 @@
 // What is searched with: the picture, its part, its labels; or how to begin.
 
-import { get } from "./api.js";
 import { button, make, part } from "./dom.js";
 import { placeOf, show, sized } from "./pictures.js";
 import { selectable } from "./region.js";
-import { itemOf } from "./search.js";
-import { blank, current, go, searchWith } from "./state.js";
+import { showTrouble } from "./results.js";
+import { draw, itemOf } from "./search.js";
+import { blank, current, go, reload, searchWith } from "./state.js";
 import { upload } from "./uploads.js";
 
 const PICTURE = 320;
@@ -103,6 +103,11 @@ function choose() {
 }
 
 async function random() {
-  const { items } = await get("/v1/items?random=1");
-  if (items.length) go(searchWith(current(), items[0].id));
+  try {
+    const item = await draw(current());
+    if (item) go(searchWith(current(), item.id));
+    else reload(); // which says that nothing fits
+  } catch (error) {
+    showTrouble(error, random);
+  }
 }

@@ -33,17 +33,28 @@ export async function find(state, model, { offset, k, signal }) {
 
 /** Items to start from: some by chance, or all that fit the filters; `{hits, total, more}`. */
 export async function browse(state, model, { offset, k, signal }) {
-  const words = new URLSearchParams(state.labels.map((label) => ["label", label]));
-  const metadata = JSON.stringify(state.where);
-  const narrow = state.labels.length > 0 || metadata !== "{}";
-  words.set("model", model);
-  if (metadata !== "{}") words.set("metadata", metadata);
+  const words = filters(state, model);
+  const narrow = words.has("label") || words.has("metadata");
   if (narrow) {
     words.set("offset", offset);
     words.set("limit", k);
   } else words.set("random", k);
   const { items: hits, total } = await get(`/v1/items?${words}`, signal);
   return { hits, total, more: narrow && hits.length > 0 && offset + hits.length < total };
+}
+
+/** An item drawn by chance among those that fit the filters; undefined where none does. */
+export async function draw(state) {
+  const words = filters(state, state.model);
+  words.set("random", 1);
+  return (await get(`/v1/items?${words}`)).items[0];
+}
+
+function filters(state, model) {
+  const words = new URLSearchParams(state.labels.map((label) => ["label", label]));
+  if (model !== null) words.set("model", model);
+  if (Object.keys(state.where).length) words.set("metadata", JSON.stringify(state.where));
+  return words;
 }
 
 async function ask(state, narrow, signal) {
