@@ -104,4 +104,6 @@ def test_queries_that_search_in_a_gallery() -> None:
 
 def test_splits_with_pictures_in_common_share_classes_on_purpose() -> None:
     train = _table([0, 0, 1, 1], ["a", "b"])
-    assert audit({"train": train.subset([0, 1]), "trainval": train}, check_pictures=False) == []
+    splits = {"train": train.subset([0, 1]), "trainval": train}
+    assert audit(splits, check_pictures=False) == []
+    assert audit(splits) == ["train and trainval have 2 pictures in common: p0, p1"]

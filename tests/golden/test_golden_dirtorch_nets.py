@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pertinent.errors import StorageError
 from pertinent.functional.pooling import average_pool, gem_pool, max_pool
 from pertinent.functional.regions import region_sum, regional_pool, rmac_regions, unit
 from pertinent.models.encoder import Encoder
@@ -204,7 +205,7 @@ def test_networks_of_cirtorch(name):
 
 @pytest.mark.parametrize("name", sorted(KEYS))
 def test_every_official_key_has_its_place(name):
-    state = {key: torch.zeros(()).expand(shape) for key, shape in KEYS[name]}
+    state = {key: torch.ones(()).expand(shape) for key, shape in KEYS[name]}
     if name.startswith("cir_"):
         parts = name.split("_")[1:]
         meta = {
@@ -220,6 +221,15 @@ def test_every_official_key_has_its_place(name):
     with torch.device("meta"):
         own = Encoder(imported.config, imported.preprocess).state_dict()
     assert {key: value.shape for key, value in own.items()} == {key: v.shape for key, v in imported.state.items()}
+
+
+def test_a_power_that_is_none():
+    state = {key: torch.zeros(()).expand(shape) for key, shape in KEYS["cir_resnet18_gem"]}
+    meta = {"architecture": "resnet18", "pooling": "gem"}
+    with pytest.raises(
+        StorageError, match=r"pool\.p must be above 0, got 0; the file is not what its authors published"
+    ):
+        IMPORTS.build("cirtorch").read({"state_dict": state, "meta": meta})
 
 
 def test_several_scales_of_cirtorch():

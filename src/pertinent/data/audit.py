@@ -112,17 +112,23 @@ def _shared_classes(name: str, table: ImageTable, other_name: str, other: ImageT
 
 
 def _pictures(splits: Mapping[str, ImageTable]) -> Iterator[str]:
-    alike: dict[str, list[str]] = defaultdict(list)
+    alike: dict[str, dict[str, str]] = defaultdict(dict)
     for split, table in splits.items():
         with ThreadPoolExecutor() as pool:
             for index, (digest, problem) in enumerate(pool.map(lambda i, t=table: _pixels(t, i), range(len(table)))):
                 if problem:
                     yield f"{split}: {CANNOT_READ} {problem}"
                 else:
-                    alike[digest].append(f"{split}:{table.ids[index]}".removeprefix(":"))
+                    # By one id in several splits it is one picture; these are told together.
+                    name = table.ids[index]
+                    alike[digest].setdefault(name, f"{split}:{name}".removeprefix(":"))
+    for (one, table), (other, another) in combinations(splits.items(), 2):
+        common = sorted(set(table.ids) & set(another.ids))
+        if common:
+            yield f"{one} and {other} have {len(common)} pictures in common: {_shorten(common)}"
     for names in alike.values():
         if len(names) > 1:
-            yield f"{len(names)} pictures are exactly the same: {_shorten(names)}"
+            yield f"{len(names)} pictures are exactly the same: {_shorten(list(names.values()))}"
 
 
 def _pixels(table: ImageTable, index: int) -> tuple[str, str]:

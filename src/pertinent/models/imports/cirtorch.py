@@ -84,7 +84,10 @@ class CirtorchImporter:
 def _views(config: EncoderConfig, state: State) -> Views:
     """Its authors merge scales by the power that GeM learned, or by the mean where a layer of numbers follows."""
     if config.pool == "gem" and config.regions == "none" and config.dim is None:
-        return Views(merge="power", p=float(state["pool.p"].flatten()[0]))
+        power = float(state["pool.p"].flatten()[0])
+        if not power > 0:
+            raise StorageError(f"pool.p must be above 0, got {power:g}; the file is not what its authors published")
+        return Views(merge="power", p=power)
     return Views(merge="mean")
 
 
