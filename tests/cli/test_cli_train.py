@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -162,7 +163,8 @@ def test_ctrl_c_in_a_terminal_and_resume(call: Any, recipe_file: Path, tmp_path:
     assert again == ["pertinent", *words, "--resume"]
     assert "Traceback" not in err
 
-    assert "resumed at epoch 1, step 2" in call(*again[1:]).stdout
+    # Before or after the second step, as the signal came.
+    assert re.search(r"resumed at epoch 1, step [12]\b", call(*again[1:]).stdout)
     whole = run_recipe(recipe_file, tmp_path / "whole")
     for name in ("best", "last"):
         assert Encoder.load(tmp_path / "run" / name).fingerprint() == Encoder.load(whole.encoder(name)).fingerprint()

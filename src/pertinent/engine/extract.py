@@ -25,7 +25,8 @@ from pertinent.models.views import Looks, by_size
 # Among so many batches of pictures those of equal size are looked for, where sizes differ.
 BATCHES = 4
 # oneDNN's bfloat16 convolutions of very small maps multiply memory that nobody set by zero (seen with torch 2.15 where
-# maps are 3 x 2): the result is right, unless a NaN lay there by chance. The next try finds other memory.
+# maps are 3 x 2): the result is right, unless a NaN lay there by chance. The next try mostly finds other memory; where
+# none does, the batch is computed in float32.
 TRIES = 5
 # What torch says of a convolution or a pooling whose map is smaller than its kernel.
 TOO_SMALL = ("Output size is too small", "Kernel size can't be greater than actual input size")
@@ -91,10 +92,10 @@ class Extraction:
     def _vectors(self, views: Sequence[Tensor]) -> Tensor:
         device = self.encoder.device
         pixels = [view.to(device, non_blocking=True) for view in views]
-        for _ in range(TRIES):
-            with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
+        for precision in (*[self.precision] * TRIES, torch.float32):
+            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
                 made = self.encoder.of_views(pixels).float().cpu()
-            if self.precision == torch.float32 or made.isfinite().all():
+            if precision == torch.float32 or made.isfinite().all():
                 break
         return made
 
