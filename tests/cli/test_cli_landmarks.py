@@ -229,6 +229,7 @@ def test_a_folder_with_classes(call: Any, finished_run: Run, pictures: Path):
         (["--aqe", 2, 3, "--stages", "dba"], "--aqe is short for --stages and --fit"),
         (["--detailed"], "--detailed is about the file of --json"),
         (["--load-feats", "f", "--save-feats", "g"], "leave --save-feats and --transform out"),
+        (["--load-feats", "f", "--batch-size", "4"], "--load-feats embeds nothing; leave --batch-size out"),
         (["--precision", "fp8"], "--precision must be float32, bf16 or auto"),
         (["--option", "trooth=x"], "trooth"),
     ],

@@ -252,7 +252,7 @@ def test_what_takes_too_long_is_given_up(serving: Serving, monkeypatch: pytest.M
         slow.go.set()
         assert client.get("/healthz").status_code == 200
         assert client.post("/v1/search/vector", json=VECTOR).status_code == 200
-    assert slow.searches <= 2, "of those given up, one was cancelled while it waited"
+    assert 1 <= slow.searches <= 2, "of those given up, one was cancelled while it waited"
 
 
 def test_a_full_house_is_told_to_come_back(serving: Serving, monkeypatch: pytest.MonkeyPatch):

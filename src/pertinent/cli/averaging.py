@@ -34,7 +34,9 @@ def average(
     else:
         stems = [path.stem for path in reports]
         names = stems if len(set(stems)) == len(stems) else [str(path) for path in reports]
-        columns = {name: dict(report.mean) for name, report in zip(names, read, strict=True)} | {"mean": overall(read)}
+        columns = {name: dict(report.mean) for name, report in zip(names, read, strict=True)} | {
+            f"mean of {len(read)}": overall(read)
+        }
     screen.out.print(screen.metric_table(columns))
 
 

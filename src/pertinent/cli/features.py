@@ -55,6 +55,9 @@ def measured_store(
         return
     if load is not None and (save is not None or views is not None):
         raise InputError("--load-feats takes embeddings as they are; leave --save-feats and --transform out")
+    unused = [f"--{name.replace('_', '-')}" for name, value in how.items() if value is not None]
+    if load is not None and unused:
+        raise InputError(f"--load-feats embeds nothing; leave {', '.join(unused)} out")
     encoder = open_encoder(target)
     given = {name: value for name, value in how.items() if value is not None}
     with tempfile.TemporaryDirectory() as folder:

@@ -111,7 +111,7 @@ def _read(root: Path, boxes: bool) -> tuple[Path, _Found]:
     for folder in (root / place for place in _FOLDERS):
         one_file, devkit = folder / "cars_annos.mat", folder / "devkit" / "cars_train_annos.mat"
         # A common copy has the one file with the pictures of the devkit, which it does not list.
-        foreign = (folder / "cars_train").is_dir() and not (folder / "car_ims").is_dir()
+        foreign = (folder / "cars_train").is_dir() and not any(folder.glob("car_ims*"))
         if one_file.is_file() and not foreign:
             return folder, _by_one_file(one_file, boxes)
         if devkit.is_file() or one_file.is_file():
