@@ -106,4 +106,16 @@ def test_splits_with_pictures_in_common_share_classes_on_purpose() -> None:
     train = _table([0, 0, 1, 1], ["a", "b"])
     splits = {"train": train.subset([0, 1]), "trainval": train}
     assert audit(splits, check_pictures=False) == []
-    assert audit(splits) == ["train and trainval have 2 pictures in common: p0, p1"]
+    assert audit(splits) == []
+
+
+def test_pictures_in_two_splits_are_told_whether_opened_or_not() -> None:
+    table = _table([0, 0, 1, 1], ["a", "b"])
+    for splits in (
+        {"train": table, "test": table},
+        {"train": table.subset([0, 1, 2]), "test": table.subset([1, 2, 3])},
+    ):
+        for pictures in (False, True):
+            told = audit(splits, check_pictures=pictures)
+            assert any("train and test share" in text for text in told)
+            assert any("train and test have" in text and "pictures in common" in text for text in told)

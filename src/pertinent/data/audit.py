@@ -47,8 +47,10 @@ def audit(
         problems += [] if gallery is None else _lacking(name, table, galleries[name], gallery)
     for (name, table), (other_name, other) in combinations(splits.items(), 2):
         pair = galleries.get(name) == other_name or galleries.get(other_name) == name
-        if not pair and set(table.ids).isdisjoint(other.ids):
+        # One that is a part of the other, such as train of trainval, is meant so.
+        if not pair and not set(table.ids) < set(other.ids) and not set(other.ids) < set(table.ids):
             problems += _shared_classes(name, table, other_name, other)
+            problems += _shared_pictures(name, table, other_name, other)
     problems += _pictures(splits) if check_pictures else []
     return [text.removeprefix(": ") for text in problems]
 
@@ -111,6 +113,12 @@ def _shared_classes(name: str, table: ImageTable, other_name: str, other: ImageT
         )
 
 
+def _shared_pictures(name: str, table: ImageTable, other_name: str, other: ImageTable) -> Iterator[str]:
+    common = sorted(set(table.ids) & set(other.ids))
+    if common:
+        yield f"{name} and {other_name} have {len(common)} pictures in common: {_shorten(common)}"
+
+
 def _pictures(splits: Mapping[str, ImageTable]) -> Iterator[str]:
     alike: dict[str, dict[str, str]] = defaultdict(dict)
     for split, table in splits.items():
@@ -119,13 +127,9 @@ def _pictures(splits: Mapping[str, ImageTable]) -> Iterator[str]:
                 if problem:
                     yield f"{split}: {CANNOT_READ} {problem}"
                 else:
-                    # By one id in several splits it is one picture; these are told together.
+                    # By one id in several splits it is one picture.
                     name = table.ids[index]
                     alike[digest].setdefault(name, f"{split}:{name}".removeprefix(":"))
-    for (one, table), (other, another) in combinations(splits.items(), 2):
-        common = sorted(set(table.ids) & set(another.ids))
-        if common:
-            yield f"{one} and {other} have {len(common)} pictures in common: {_shorten(common)}"
     for names in alike.values():
         if len(names) > 1:
             yield f"{len(names)} pictures are exactly the same: {_shorten(list(names.values()))}"

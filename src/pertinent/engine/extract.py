@@ -28,8 +28,12 @@ BATCHES = 4
 # maps are 3 x 2): the result is right, unless a NaN lay there by chance. The next try mostly finds other memory; where
 # none does, the batch is computed in float32.
 TRIES = 5
-# What torch says of a convolution or a pooling whose map is smaller than its kernel.
-TOO_SMALL = ("Output size is too small", "Kernel size can't be greater than actual input size")
+# What torch, or a network here, says of a convolution or a pooling whose map is smaller than its kernel.
+TOO_SMALL = (
+    "Output size is too small",
+    "Kernel size can't be greater than actual input size",
+    "takes a map of at least",
+)
 # A processor computes so many pixels at once: what layers hand on stays near its caches, and memory is not asked for
 # again and again. That takes a third off the time of sixteen pictures at 480 x 360 in a ResNet-50.
 CPU_PIXELS = 2**20
@@ -130,7 +134,7 @@ class Window:
                 continue
             try:
                 vectors = self.extraction.vectors(views)
-            except RuntimeError as error:
+            except (RuntimeError, InputError) as error:
                 if not any(words in str(error) for words in TOO_SMALL):
                     raise
                 self._pass_over(rows, views, str(error))

@@ -19,7 +19,8 @@ from pertinent.functional.neighbours import blocks
 from pertinent.relevance import Relevance
 from pertinent.store import EmbeddingStore, StoreLabels
 
-QUERIES = 1024
+# The first of them mostly settle it, and a query may have a hundred thousand relevant items.
+QUERIES = 16
 
 
 def relevance_of(labels: StoreLabels, count: int, protocol: str | None = None, distractors: int = 0) -> Relevance:

@@ -92,6 +92,8 @@ def train(recipe: Recipe, folder: Path | str, *, resume: bool = False, listener:
         trainer = Trainer(recipe, run, tell, world)
         if not begun:
             stack.enter_context(sole(run))
+            # Another may have begun and ended here meanwhile.
+            require_free(run, recipe, resume=False)
         stack.callback(tell.close)
         tell.open_trackers(recipe)
         run.save_recipe(recipe)
@@ -212,10 +214,11 @@ class Trainer:
     def finish(self) -> None:
         """Measure the best encoder on the test split and index that split."""
         self.world.wait()
-        self._test("best", Encoder.load(self.run.encoder("best")).to(self.device))
-        # A run that had ended before may have been served since, and its index changed; its encoder is the same still.
-        if self.world.leads and not Index.has_changes(self.run.index):
-            Index.build(EmbeddingStore.open(self.run.store("best"))).save(self.run.index)
+        # A run that had ended before may have been served since, and its index changed: then all stays as it is.
+        if not self.world.gather_objects(Index.has_changes(self.run.index))[0]:
+            self._test("best", Encoder.load(self.run.encoder("best")).to(self.device))
+            if self.world.leads:
+                Index.build(EmbeddingStore.open(self.run.store("best"))).save(self.run.index)
         self.tell({"event": "end", "seconds": self.seconds, "damaged": sorted(self.damaged)})
 
     def _tired(self) -> bool:

@@ -105,11 +105,11 @@ class Writer:
         try:
             if not same() or any(True for _ in records(self.path, length)):
                 raise StorageError(f"{folder.parent} was changed since it was opened here; open it again")
+            seal(folder, length)
             with storage_errors(self.path, "opening"):
                 self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
                 os.ftruncate(self._file, length)
                 _sync_folder(folder)
-            seal(folder, length)
         except BaseException:
             os.close(self._lock)
             raise

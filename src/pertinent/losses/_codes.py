@@ -107,9 +107,9 @@ def class_tags(loss: str, embeddings: Tensor, labels: Tensor, num_classes: int, 
 
 
 def tags_or_classes(labels: Tensor, num_classes: int) -> Tensor:
-    """Labels as they are, but integers with one column a class as tags, bool: above 0 present."""
+    """Labels as they are, but integers 0 and 1 with one column a class as tags, bool."""
     is_tags = is_integer(labels) and labels.ndim == 2 and labels.shape[1] == num_classes > 1
-    return labels > 0 if is_tags else labels
+    return labels > 0 if is_tags and bool(((labels == 0) | (labels == 1)).all()) else labels
 
 
 def finest_column(loss: str, columns: Tensor) -> Tensor:
