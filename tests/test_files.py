@@ -15,6 +15,7 @@ from pertinent.errors import StorageError
 from pertinent.files import (
     clear_unfinished,
     finite,
+    is_open,
     new_file,
     new_folder,
     read_json,
@@ -259,6 +260,16 @@ def test_a_file_written_piece_by_piece_is_there_whole_or_not_at_all(tmp_path: Pa
         raise KeyboardInterrupt
     assert (tmp_path / "deep" / "a").read_bytes() == b"one two"
     assert names(tmp_path / "deep") == ["a"]
+
+
+def test_whether_a_path_is_an_open_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with path.open("wb") as file:
+        assert is_open(path, file.fileno())
+        path.unlink()
+        assert not is_open(path, file.fileno())
+        path.write_bytes(b"another")
+        assert not is_open(path, file.fileno())
 
 
 def test_every_public_function_is_tried_here() -> None:

@@ -201,6 +201,11 @@ def reserve(path: Path) -> None:
                 raise
 
 
+def is_open(path: Path, handle: int) -> bool:
+    """Whether a path is that of an open file, not of one that somebody put in its place since."""
+    return path.exists() and os.path.samestat(os.fstat(handle), path.stat())
+
+
 def sha256_file(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with path.open("rb") as file:

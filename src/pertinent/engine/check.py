@@ -140,7 +140,7 @@ def _check_metrics(recipe: Recipe, tables: Mapping[str, ImageTable], found: Find
         table = tables[split]
         try:
             relevance = relevance_of(StoreLabels.of(table), len(table), recipe.evaluate.protocol)
-            require_relevant(table, split, recipe.evaluate.protocol)
+            require_relevant(relevance, split)
         except PertinentError as error:
             found.problems.append(f"evaluate: {split}: {error}")
             continue

@@ -56,7 +56,7 @@ def embed_table(
         DataError: no picture, or none that can be read.
         StorageError: the folder cannot be written, or holds other files than a store's.
     """
-    extraction = Extraction(encoder, batch_size, workers, skip_damaged, precision)
+    extraction = Extraction(encoder, batch_size, workers, skip_damaged, precision, hashed=True)
     key = {
         "encoder": encoder.fingerprint(),
         "table": table.fingerprint(),

@@ -50,6 +50,7 @@ class Extraction:
         workers: processes that decode; 0 decodes in threads of this one, ahead of the network.
         skip_damaged: pass over damaged pictures.
         precision: of the network; its embeddings are float32 all the same.
+        hashed: make digests of the pictures, for one who keeps them.
     """
 
     encoder: Encoder
@@ -57,6 +58,7 @@ class Extraction:
     workers: int = 0
     skip_damaged: bool = False
     precision: torch.dtype = torch.float32
+    hashed: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -70,7 +72,7 @@ class Extraction:
 
     def windows(self, table: ImageTable, rows: range) -> Iterator[Window]:
         """The rows, window by window; raises ImageError for a damaged picture unless `skip_damaged`."""
-        pictures = _Views(table, self.encoder.views.looks(self.encoder.preprocess))
+        pictures = _Views(table, self.encoder.views.looks(self.encoder.preprocess), self.hashed)
         batches = [rows[first : first + self.batch_size] for first in range(0, len(rows), self.batch_size)]
         if self.workers:
             parts = load(pictures, batches, self.workers, _join)
@@ -114,7 +116,7 @@ class _Part:
 
 
 class Window:
-    """Some neighbouring rows of a table, decoded; `digests` has the sha256 of each picture's size and pixels by row."""
+    """Some neighbouring rows of a table, decoded; `digests`, where wanted, has the sha256 of size and pixels."""
 
     def __init__(self, extraction: Extraction, table: ImageTable, parts: Sequence[_Part]) -> None:
         self.extraction, self.table, self.parts = extraction, table, parts
@@ -164,23 +166,23 @@ class Window:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A picture: its row, its views, and the digest of what they were made of."""
+    """A picture: its row, its views, and the digest of what they were made of, if it is wanted."""
 
     row: int
     views: list[Tensor]
-    digest: bytes
+    digest: bytes | None
 
 
 class _Views(TorchDataset["_Seen | Damaged"]):
     """The views of pictures by row; a picture that cannot be read comes back as its error."""
 
-    def __init__(self, table: ImageTable, looks: Looks) -> None:
-        self.table, self.looks = table, looks
+    def __init__(self, table: ImageTable, looks: Looks, hashed: bool) -> None:
+        self.table, self.looks, self.hashed = table, looks, hashed
 
     def __getitem__(self, row: int) -> _Seen | Damaged:
         try:
             picture = self.table.read(row)
-            return _Seen(row, self.looks(picture), _digest(picture))
+            return _Seen(row, self.looks(picture), _digest(picture) if self.hashed else None)
         except ImageError as error:
             return row, error
 
@@ -194,7 +196,7 @@ def _join(items: list[_Seen | Damaged]) -> _Part:
     alike = by_size([item.views for item in seen])
     damaged = [item for item in items if not isinstance(item, _Seen)]
     together = [([seen[place].row for place in places], views) for places, views in alike]
-    return _Part(together, {item.row: item.digest for item in seen}, damaged)
+    return _Part(together, {item.row: item.digest for item in seen if item.digest is not None}, damaged)
 
 
 def _cat(parts: Sequence[Tensor]) -> Tensor:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pertinent.data.table import ImageTable
 from pertinent.engine.evaluate import Report, evaluate
 from pertinent.errors import DataError, StorageError
 from pertinent.files import read_json, write_bytes, write_json
@@ -61,9 +60,8 @@ def relevance_of(labels: StoreLabels, count: int, protocol: str | None = None, d
     return made[labels.kind](labels.values[items:], labels.values[:items], query_positions=own)
 
 
-def require_relevant(table: ImageTable, split: str, protocol: str | None = None) -> None:
+def require_relevant(relevance: Relevance, split: str) -> None:
     """Raise DataError where no query of a split has anything relevant, so that every metric would be undefined."""
-    relevance = relevance_of(StoreLabels.of(table), len(table), protocol)
     if not any(len(relevance.positives(rows).lists.ids) for rows in blocks(relevance.n_queries, QUERIES)):
         raise DataError(
             f"no query of {split} has anything relevant to find, so nothing can be measured; look at its labels, and "

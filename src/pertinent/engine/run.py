@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 
@@ -17,7 +16,7 @@ from pertinent.data.datasets import DATASETS
 from pertinent.data.table import Dataset, ImageTable
 from pertinent.engine.recipe import DataSettings, Recipe, load_recipe
 from pertinent.errors import StorageError
-from pertinent.files import refuse_strangers, storage_errors, write_text
+from pertinent.files import is_open, refuse_strangers, storage_errors, write_text
 
 LOCK = ".lock"
 
@@ -146,7 +145,7 @@ def sole(run: Run) -> Iterator[None]:
         try:
             # Of this process alone: those that decode for it, and outlive a killed one by seconds, hold none.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            free = _is_open(path, file)
+            free = is_open(path, file.fileno())
         except OSError as error:
             # Some network file systems know no locks.
             free = error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -159,11 +158,6 @@ def sole(run: Run) -> Iterator[None]:
         finally:
             with contextlib.suppress(OSError):
                 path.unlink()
-
-
-def _is_open(path: Path, file: IO[bytes]) -> bool:
-    """Whether a path is that of an open file, not of one that somebody put in its place since."""
-    return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
 
 
 def _outcome(recipe: Recipe) -> dict[str, Any]:

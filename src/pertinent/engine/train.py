@@ -39,7 +39,7 @@ from pertinent.engine.extract import Extraction
 from pertinent.engine.feed import Feed, make_sampler
 from pertinent.engine.interrupt import interrupt_afterwards
 from pertinent.engine.loader import Batch, compact_labels
-from pertinent.engine.measure import measure, require_relevant, save_evaluation
+from pertinent.engine.measure import measure, relevance_of, require_relevant, save_evaluation
 from pertinent.engine.memory import Memory
 from pertinent.engine.mining import Mining
 from pertinent.engine.optim import make_optimisers, set_training_mode
@@ -52,7 +52,7 @@ from pertinent.errors import StorageError, TrainingError
 from pertinent.files import clear_unfinished
 from pertinent.index import Index
 from pertinent.models.encoder import Encoder
-from pertinent.store import EmbeddingStore
+from pertinent.store import EmbeddingStore, StoreLabels
 
 
 def train(recipe: Recipe, folder: Path | str, *, resume: bool = False, listener: Listener = silent) -> Run:
@@ -169,7 +169,8 @@ class Trainer:
         self.test = open_split(data, data.test, dataset)
         for split, table in ((data.val, self.val), (data.test, self.test)):
             if split is not None and table is not None:
-                require_relevant(table, split, self.recipe.evaluate.protocol)
+                protocol = self.recipe.evaluate.protocol
+                require_relevant(relevance_of(StoreLabels.of(table), len(table), protocol), split)
         self.labels = torch.from_numpy(compact_labels(self.table))
         if self.world.leads:
             self.world.wait()

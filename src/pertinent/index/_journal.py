@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pertinent.errors import StorageError
-from pertinent.files import storage_errors, write_bytes
+from pertinent.files import is_open, storage_errors, write_bytes
 
 JOURNAL, LOCK, SEALED = "journal", "lock", "sealed"
 HEAD, SEAL = struct.Struct("<QII"), struct.Struct("<QI")
@@ -143,7 +143,7 @@ class Writer:
         """Let others change the index."""
         # Where it cannot be written, damage to the last records passes for a tear. Another index may lie there by now.
         with contextlib.suppress(StorageError, OSError):
-            if os.path.samestat(os.fstat(self._file), self.path.stat()):
+            if is_open(self.path, self._file):
                 seal(self.path.parent, self.length)
         os.close(self._file)
         os.close(self._lock)
@@ -178,7 +178,7 @@ def lock(folder: Path) -> int:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Whoever held it may have put another folder in the place of this one.
-            free = path.exists() and os.path.samestat(os.fstat(held), path.stat())
+            free = is_open(path, held)
         except BlockingIOError:
             free = False
         except BaseException:
